@@ -47,13 +47,15 @@ print(json.dumps(answers))
 def test_a_port_without_a_host_is_served_on_the_families_there_are(short_dir, start, set_up, hosts):
     config = short_dir / "c.yaml"
     config.write_text(
-        f"root: {short_dir}/root\nstate: {short_dir}/state\nmetrics: {{address: ':9420'}}\nweb: {{address: ''}}\n"
+        f"root: {short_dir}/root\nstate: {short_dir}/state\nmetrics: {{address: ':9420'}}\n"
         f"grpc: {{address: {short_dir}/s.sock, health_address: ':7421'}}\n"
     )
     steps = "ip link set lo up; " + ("true" if not set_up else " ".join(set_up))
     words = [path_of("unshare"), "--net", "sh", "-c", f'{steps}; exec "$@"', "sh", *HOLDFAST, "run", "-c", config]
     daemon = start(words, env=ENVIRON)
     daemon.line("successfully booted")
+    left_out = "failed to get listener for web endpoint: listen tcp 127.0.0.1:9421"  # the page: nobody asked for it
+    assert (left_out in daemon.said) == (hosts == ["::1"])
     enter = [path_of("nsenter"), f"--net=/proc/{daemon.pid}/ns/net", sys.executable, "-c", ASK, json.dumps(hosts)]
     asked = subprocess.run(enter, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
     assert asked.returncode == 0, asked.stderr + daemon.said

@@ -36,7 +36,8 @@ class Endpoint(Struct, frozen=True):
 
     ``name`` is the listener's in metrics, ``purpose`` the one in errors and logs, as in ``failed to get listener for
     PURPOSE``. ``uid`` and ``gid`` own a unix socket; -1 is the daemon's own. ``credentials`` (grpc.ServerCredentials)
-    are for a gRPC server over TCP.
+    are for a gRPC server over TCP. ``optional``: the configuration does not name the address, so if it is
+    taken, or is none of this machine's, the daemon starts without the server.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Endpoint(Struct, frozen=True):
     uid: int = -1
     gid: int = -1
     credentials: Any = None
+    optional: bool = False
 
     @property
     def is_unix(self) -> bool:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from holdfast.config import Settings
-from holdfast.errors import BootError
+from holdfast.errors import BootError, SkipPlugin
 from holdfast.failure import contained
 from holdfast.listener.sockets import Owner, UnixSocket, listen_tcp
 from holdfast.plugin import Endpoint, Registration
@@ -35,19 +35,26 @@ def endpoints_of(
     return found, unusable
 
 
-def refuse_taken(endpoints: Iterable[Endpoint]) -> None:
-    """Check that every address can be listened on.
+def refuse_taken(endpoints: Mapping[str, Iterable[Endpoint]]) -> dict[str, Exception]:
+    """Check that every address can be listened on; return the servers to leave out, by URI, with the reason.
 
     The servers open their sockets for good after the plugins, and refuse an address that was taken in between.
 
     Raises:
-        BootError: ``failed to get listener for …: …``, as at the opening.
+        BootError: ``failed to get listener for …: …``, as at the opening; not for an optional endpoint.
     """
-    all_of_them = list(endpoints)
+    by_uri = [(uri, one) for uri, some in endpoints.items() for one in some]
+    left_out: dict[str, Exception] = {}
     with ExitStack() as held:  # all at once: two of ours may name the same port
-        for one in all_of_them:
-            if not one.is_unix:
-                held.enter_context(listen_tcp(one.purpose, one.address))
-    for one in all_of_them:
+        for uri, one in sorted(by_uri, key=lambda entry: entry[1].optional):
+            try:
+                if not one.is_unix:
+                    held.enter_context(listen_tcp(one.purpose, one.address))
+            except BootError as error:
+                if not one.optional:
+                    raise
+                left_out[uri] = SkipPlugin(f"{error}; name another address, or none")
+    for _, one in by_uri:
         if one.is_unix:
             UnixSocket(one.purpose, one.address, Owner()).refuse_if_taken()
+    return left_out

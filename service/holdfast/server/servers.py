@@ -85,9 +85,9 @@ class Servers:
             stack.push_async_callback(self._close, plugin, listening)
             try:
                 await _in_time("start", partial(plugin.instance.start, listening), self._limit_s)
-            except BootError:
-                raise
             except BaseException as raised:  # a plugin author's code may raise anything
+                if isinstance(raised, BootError) and not any(one.optional for one in listening.endpoints):
+                    raise
                 _failed(plugin, raised)
                 await self._contained("close", plugin, listening.stack.aclose)
 

@@ -39,7 +39,8 @@ class WebServer:
 
 def _endpoints(settings: Settings, _: None) -> list[Endpoint]:
     section = settings.web
-    endpoint = Endpoint("web", "web endpoint", section.address, section.uid, section.gid)
+    is_default = section.address == Settings().web.address
+    endpoint = Endpoint("web", "web endpoint", section.address, section.uid, section.gid, optional=is_default)
     return [endpoint] if section.address else []
 
 
