@@ -34,6 +34,7 @@ PRINTS: dict[str, list[str]] = {
     "release": ["--help"],
     "restore": ["--help"],
     "bundle": ["ls", "-a", ADDRESS],
+    "new-plugin": ["--help"],
     "options": [],
     "completion": ["bash"],
 }

@@ -146,7 +146,8 @@ def holdfast(
     **options: object,
 ) -> Daemon:
     """Start our daemon as a user does: ``holdfast run -c FILE``, without a page, whose port two at once would want."""
-    if config and config.suffix == ".toml" and "[web]" not in (text := config.read_text(errors="surrogateescape")):
-        config.write_text(text + NO_WEB, errors="surrogateescape")
+    if config and config.suffix == ".toml" and config.exists():
+        text = config.read_text(errors="surrogateescape")
+        config.write_text(text if "[web]" in text else text + NO_WEB, errors="surrogateescape")
     command = [*prefix, *HOLDFAST, "run", *(["-c", str(config)] if config else []), *arguments]
     return Daemon(command, directory, env={**ENVIRON, **(env or {})}, **options)  # type: ignore[arg-type]

@@ -164,6 +164,7 @@ def test_a_family_of_the_daemon_s_own_is_shown_or_left_out_on_purpose(scraped):
     assert sorted(ours - shown) == [
         "holdfast_background_job_restarts_total",
         "holdfast_config_last_reload_success_timestamp_seconds",
+        "holdfast_connection_pauses_total",
         "holdfast_connections",
         "holdfast_connections_closed_total",
         "holdfast_events_queued_total",
