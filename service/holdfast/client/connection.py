@@ -128,7 +128,8 @@ def errors_of(target: Target) -> Iterator[None]:
 
 def _status_details(error: Any) -> tuple[Any, ...]:
     """The google.protobuf.Any messages that a server sent with its status; none where it sent none, or broken ones."""
-    packed = dict(error.trailing_metadata() or ()).get(STATUS_DETAILS)
+    trailers = tuple(error.trailing_metadata() or ())  # pairs; in older grpcio a Metadata is no mapping by its keys
+    packed = dict(trailers).get(STATUS_DETAILS)
     if packed is None:
         return ()
     from google.protobuf.message import DecodeError
