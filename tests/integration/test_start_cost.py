@@ -14,6 +14,7 @@ from tests.peers.daemon import ENVIRON
 RSS_MIB = 64
 #: Never after a boot, whatever is configured by default.
 HEAVY = (
+    "_hashlib",
     "cryptography",
     "email",
     "hashlib",

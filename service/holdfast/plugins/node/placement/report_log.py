@@ -17,7 +17,7 @@ never waits for a report that is there already.
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class ReportLog:
         self._lock = threading.Lock()
         self._reports: deque[Report] = deque()
         self._last = 0
-        self._run = secrets.token_hex(4)
+        self._run = os.urandom(4).hex()
         self._wakes: set[asyncio.Event] = set()
 
     @property
