@@ -11,7 +11,7 @@ PACKAGE := .cache/package
 export PYTHONPATH := service$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs docs-version man dist deb release-dry-run recording picture chart bench fuzz peers lock clean
+.PHONY: help run test test-all test-lowest hostile soak cluster cluster-up cluster-exec cluster-oldest cluster-v2 cluster-down churn lint format protos docs docs-version man dist deb release-dry-run recording picture chart bench explore fuzz peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## */  make \1|/' | column -t -s '|'
@@ -100,6 +100,11 @@ format: $(VENV)/.installed ## ruff's formatter and its safe fixes
 
 bench: $(VENV)/.installed ## every figure beside its peer (B="daemon rpc", QUICK=1), 40 minutes at most; needs the peers
 	@$(BIN)/python -m bench $(if $(QUICK),--quick) $(B)
+
+# A failure is printed with its steps: write a test of its own for it.
+explore: $(VENV)/.installed ## try other examples in the hypothesis tests than the suite does, until one fails (MINUTES=10)
+	@end=$$((SECONDS + 60 * $(or $(MINUTES),10))); while ((SECONDS < end)); do \
+		HOLDFAST_EXPLORE=1 $(BIN)/python -m pytest -q -m hypothesis $(or $(T),tests/unit); done
 
 fuzz: $(VENV)/.fuzz ## fuzz ttrpc's protocol core until something is found (FRAMES=10000000 to stop there)
 	@$(BIN)/python tests/fuzz/ttrpc.py -artifact_prefix=.cache/fuzz/ .cache/fuzz

@@ -1,11 +1,6 @@
 import sys
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-# A machine under load is no failure: neither a slow example nor a slow choice of one. A case has pytest's timeout.
-settings.register_profile("holdfast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("holdfast")
 
 
 @pytest.fixture(autouse=True)

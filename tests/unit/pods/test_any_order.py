@@ -347,6 +347,20 @@ class AnyOrder(RuleBasedStateMachine):
             self._answer_all(older)
         self._answer_all()
 
+    @rule(data=st.data(), answers=st.integers(0, 4))
+    def the_connection_is_lost_while_a_new_container_is_queried(self, data, answers: int) -> None:
+        """After so many answers: lists, and what only the container's own status says."""
+        if not self.pods:
+            self.a_sandbox_starts(UIDS[0])
+        self._until_it_listens()
+        self._new_container(data.draw(st.sampled_from(sorted(self.pods))), pb.CONTAINER_RUNNING)
+        self.client._relist_now.set()
+        self._turn()
+        for _ in range(answers):
+            if self.channel.due:
+                self._answer(0)
+        self.the_connection_is_lost()
+
     def _until_it_listens(self) -> None:
         self.up = True
         for _ in range(5):
