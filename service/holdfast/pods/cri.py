@@ -261,7 +261,11 @@ class CriClient:
             if known is None or (known.pid and known.oom_score_adj is not None):
                 continue
             mark = self._directory.mark()
-            record = await self._details(stub, known)
+            try:
+                record = await self._details(stub, known)
+            except (grpc.aio.AioRpcError, asyncio.CancelledError):  # lost: the next list may say that it is unchanged
+                self._want_details(container_id, tried)
+                raise
             if self._directory.container(container_id) is None:
                 continue
             if record is None:  # as far as it can be known
