@@ -22,7 +22,7 @@ from holdfast.errors import HoldfastError
 from holdfast.ttrpc import Client
 
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
-from tests.running import until
+from tests.running import PATIENCE_S, until
 
 FOLDER = Path(__file__).parents[1] / "plugins_broken"
 #: By entry point: plugins are registered in the order of these names, the broken one third.
@@ -62,7 +62,7 @@ class Broken:
         self.channel = grpc.insecure_channel(f"unix:{self.daemon.address}")
 
     def described(self, *filters):
-        return IntrospectionStub(self.channel).Plugins(PluginsRequest(filters=filters), timeout=20).plugins
+        return IntrospectionStub(self.channel).Plugins(PluginsRequest(filters=filters), timeout=PATIENCE_S).plugins
 
     def plugins(self):
         """Each plugin's error by URI, None for one that has none."""
@@ -70,12 +70,12 @@ class Broken:
         return {uri: one.init_err.message if one.HasField("init_err") else None for uri, one in found.items()}
 
     def health(self, service=""):
-        return HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=20).status
+        return HealthStub(self.channel).Check(health_pb2.HealthCheckRequest(service=service), timeout=PATIENCE_S).status
 
     def call(self, method):
         """The code and words of one call with an empty message."""
         try:
-            self.channel.unary_unary(f"/{method}")(b"", timeout=20)
+            self.channel.unary_unary(f"/{method}")(b"", timeout=PATIENCE_S)
         except grpc.RpcError as error:
             return error.code().name, error.details()
         return "OK", ""
@@ -84,7 +84,7 @@ class Broken:
         async def ask():
             async with Client(self.daemon.ttrpc_address) as client:
                 try:
-                    await client.unary(service, method, Empty, Empty)(Empty(), timeout=20)
+                    await client.unary(service, method, Empty, Empty)(Empty(), timeout=PATIENCE_S)
                 except HoldfastError as error:
                     return error.code.name, str(error)
                 return "OK", ""
@@ -517,7 +517,7 @@ def test_a_plugin_of_the_working_directory_needs_no_package(short_dir, start):
     assert "ValueError: torn" in daemon.line("failed to load plugin io.holdfast.entry-point.v1.import_raises:broken")
     daemon.line("holdfast successfully booted")
     with grpc.insecure_channel(f"unix:{short_dir}/s.sock") as channel:
-        assert channel.unary_unary("/good.v1.First/Call")(b"", timeout=20) == b""
+        assert channel.unary_unary("/good.v1.First/Call")(b"", timeout=PATIENCE_S) == b""
     assert daemon.stop() == 0
 
 
