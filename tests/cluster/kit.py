@@ -7,9 +7,11 @@ which is the nodes' too.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +49,17 @@ def of_living(pids: Iterable[int], read: Callable[[int], Answer]) -> list[Answer
         with suppress(FileNotFoundError, ProcessLookupError):
             found.append(read(pid))
     return found
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Stop a process for as long as the block; it may be killed meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 @dataclass(frozen=True, slots=True)

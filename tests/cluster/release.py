@@ -33,7 +33,7 @@ LIVENESS, READINESS = "grpc.health.v1.Health", "holdfast.placement.v1.Placement"
 def serves(pid: int, service: str) -> bool:
     """Whether a daemon says over its socket that it serves; needs neither the API server nor a kubelet."""
     with grpc.insecure_channel(f"unix:/proc/{pid}/root{SOCKET}") as channel:
-        answer = HealthStub(channel).Check(HealthCheckRequest(service=service), timeout=10)
+        answer = HealthStub(channel).Check(HealthCheckRequest(service=service), timeout=PATIENCE_S)
         return bool(answer.status == HealthCheckResponse.SERVING)
 
 

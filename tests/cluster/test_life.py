@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager, suppress
 
 import pytest
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import becomes, pod
+from tests.cluster.kit import becomes, pod, stopped
 
 
 @pytest.fixture
@@ -58,14 +57,3 @@ def test_a_daemon_that_hangs_is_not_ready_and_then_started_again(release, victim
         becomes(restarts + 1, lambda: release.status()[1])  # by the liveness probe
     becomes((True, restarts + 1), release.status)
     assert victim.values() == {720}
-
-
-@contextmanager
-def stopped(pid):
-    """The process does not run within the block."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)

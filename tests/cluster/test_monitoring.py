@@ -7,16 +7,14 @@ written by the test: a scrape of the port that is named, with the labels that it
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 import yaml
 
 from tests.cluster.conftest import QUICK
-from tests.cluster.kit import becomes, greedy
+from tests.cluster.kit import becomes, greedy, stopped
 from tests.cluster.state import REPOSITORY
 from tests.cluster.supervisor import within
 from tests.needs import BIN, missing, path_of, peer
@@ -80,13 +78,8 @@ def test_a_prometheus_fires_alerts_for_a_kill_and_for_a_daemon_that_hangs(monito
         victim.overfill()
         named = ("greedy", namespace.name)  # other kills on this machine are told, too
         becomes(True, lambda: named in pods_of(firing().get("HoldfastOomKill", [])))
-        daemon = monitored.process()
-        os.kill(daemon, signal.SIGSTOP)
-        try:
+        with stopped(monitored.process()):
             becomes({"HoldfastDown", "HoldfastEngineDown"}, lambda: states(firing()))
-        finally:
-            with suppress(ProcessLookupError):
-                os.kill(daemon, signal.SIGCONT)
         becomes({"up"}, lambda: states(firing()))
 
 

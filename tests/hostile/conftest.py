@@ -1,6 +1,6 @@
 """Fixtures of the attacks: a daemon run as root with every listener open, and attackers that run as uid 65534.
 
-Each attack lasts four seconds; ``HOLDFAST_HOSTILE_SECONDS=60`` (or ``make hostile``) makes them long.
+Each attack is observed for two seconds; ``HOLDFAST_HOSTILE_SECONDS=60`` (or ``make hostile``) makes them long.
 """
 
 from __future__ import annotations

@@ -22,13 +22,13 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.integration.node_kit import adj_of
-from tests.running import PATIENCE_S, Running
+from tests.running import PATIENCE_S, SLOW, Running, until
 
 REPOSITORY = Path(__file__).parents[2]
 ATTACKS = Path(__file__).parent / "attacks"
 CONTROL = Path(__file__).parent / "control.py"
-#: How long each attack lasts; HOLDFAST_HOSTILE_SECONDS=60 for a long run.
-SECONDS = float(os.environ.get("HOLDFAST_HOSTILE_SECONDS", "4"))
+#: How long each attack is observed (an emulated processor answers less often); HOLDFAST_HOSTILE_SECONDS=60 for long.
+SECONDS = float(os.environ.get("HOLDFAST_HOSTILE_SECONDS", "2" if SLOW == 1 else "4"))
 NOBODY = 65534
 RESCAN_S = 60
 #: What an attack may add to a scrape, to a health check, and to the time until an exec has its rule's value. The rest
@@ -162,6 +162,10 @@ class Target:
             if found and all(f'{key}="{value}"' in (found[1] or "") for key, value in labels.items()):
                 total += float(found[2])
         return total
+
+    def pauses(self, listener: str) -> None:
+        """Wait until a connection was paused: on a crowded machine it takes a while until an attack costs so much."""
+        until(lambda: self.metric("holdfast_connection_pauses_total", listener=listener) > 0, "a connection is paused")
 
     def check(self) -> None:
         """A health check on the health port, over a connection of its own."""

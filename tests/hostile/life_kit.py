@@ -30,9 +30,9 @@ class Daemon:
 
     def ask(self, *words: str) -> tuple[int, str]:
         """Return a command's exit code and all its lines."""
-        command = [sys.executable, "-m", "holdfast", *words, "-a", self.address]
+        command = [sys.executable, "-m", "holdfast", *words, "-a", self.address, "--timeout", str(2 * PATIENCE_S)]
         with Running(command, env=ENVIRON) as asked:
-            status = asked.end()
+            status = asked.end(3 * PATIENCE_S)
             return status, "\n".join([*asked.out, *asked.err])
 
     def metric(self, name: str) -> float:

@@ -123,14 +123,14 @@ def test_frames_that_cost_their_sender_nothing_take_a_limited_share_of_the_time_
 ):
     figures = target.survives(attack("frames", target.ports[listener], 16, kind))
     assert figures.daemon_share < PEERS_SHARE, figures
-    assert target.metric("holdfast_connection_pauses_total", listener=listener) > 0
+    target.pauses(listener)
 
 
 @pytest.mark.parametrize("listener", ["health", "tcp"])
 def test_calls_without_end_of_one_peer_take_a_limited_share_of_the_time(target, attack, listener):
     figures = target.survives(attack("calls", target.ports[listener], 8, 8, "/grpc.health.v1.Health/Check"))
     assert figures.daemon_share < PEERS_SHARE, figures
-    assert target.metric("holdfast_connection_pauses_total", listener=listener) > 0
+    target.pauses(listener)
 
 
 def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):
@@ -191,14 +191,14 @@ def test_a_member_of_the_sockets_group_does_not_have_the_calls_of_others_cancell
 def test_frames_of_a_member_of_the_sockets_group_take_a_limited_share_of_the_time(shared, attack, kind):
     figures = shared.survives(attack("frames", shared.address, 16, kind))
     assert figures.daemon_share < PEERS_SHARE, figures
-    assert shared.metric("holdfast_connection_pauses_total", listener="grpc") > 0
+    shared.pauses("grpc")
     assert not shared.refused(), "root's own clients"
 
 
 def test_a_daemon_whose_peers_wait_is_reloaded_and_serves(target, attack):
     attack("frames", target.ports["tcp"], 16, "unknown")
     attack("hit_and_run", target.ports["tcp"], 16, "/grpc.health.v1.Health/Watch")
-    until(lambda: target.metric("holdfast_connection_pauses_total", listener="tcp") > 0, "some wait")
+    target.pauses("tcp")
     config = target.directory / "config.yaml"
     config.write_text(config.read_text().replace(f"at_least: {kit.PREY_ADJ}", f"at_least: {kit.PREY_ADJ + 1}"))
     os.kill(target.pid, signal.SIGHUP)

@@ -31,7 +31,7 @@ fi
 echo ready
 exec tail -f /dev/null
 """
-PATIENCE_S = 300.0  # pip downloads some 30 MB
+PATIENCE_S = 900.0  # pip downloads some 30 MB and builds; a busy machine took five minutes for it
 Start = Callable[..., Running]
 
 

@@ -10,11 +10,12 @@ import sys
 
 import pytest
 
+from tests.install.machine import PATIENCE_S
 from tests.install.pages import REPOSITORY, block
 from tests.install.root import Root
 from tests.needs import peer
 
-pytestmark = [peer("mmdebstrap", "busybox"), pytest.mark.root, pytest.mark.timeout(900)]
+pytestmark = [peer("mmdebstrap", "busybox"), pytest.mark.root, pytest.mark.timeout(2 * PATIENCE_S)]
 PAGE = "docs/first-plugin.md"
 READY = "until holdfast health >/dev/null 2>&1; do sleep 0.2; done"
 ENTER = "cd /srv && . venv/bin/activate && cd example-load"

@@ -22,7 +22,7 @@ from tests.install.pages import REPOSITORY, block
 from tests.install.root import Root
 from tests.needs import path_of, peer
 
-pytestmark = [peer("nfpm", "helm4", "mmdebstrap", "busybox"), pytest.mark.root, pytest.mark.timeout(900)]
+pytestmark = [peer("nfpm", "helm4", "mmdebstrap", "busybox"), pytest.mark.root, pytest.mark.timeout(2 * PATIENCE_S)]
 VERSION = holdfast.__version__
 PAGE = "docs/operations.md"
 ENVIRONMENTS = (".cache/package", ".cache/mkdocs")

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from tests.guest import is_inside
-from tests.install.machine import INSTALLED, Machine, checkout, places
+from tests.install.machine import INSTALLED, PATIENCE_S, Machine, checkout, places
 from tests.install.pages import REPOSITORY, block, inline
 from tests.needs import peer, systemd
 from tests.running import Running
 
-pytestmark = [peer("busybox"), pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [peer("busybox"), pytest.mark.root, pytest.mark.timeout(2 * PATIENCE_S)]
 PAGE = "docs/operations.md"
 UNIT = "install -m 644 deploy/systemd/holdfast.service"
 USABLE = ["/usr/bin/python3", "-c", "import ensurepip, sys; sys.exit(sys.version_info < (3, 11))"]

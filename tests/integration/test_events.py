@@ -9,7 +9,7 @@ from holdfast.api.services.events.v1.events_pb2 import PublishRequest, Subscribe
 from holdfast.api.services.events.v1.events_pb2_grpc import EventsStub
 
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
-from tests.running import Running
+from tests.running import PATIENCE_S, Running
 
 NAMESPACE = (("containerd-namespace", "hf"),)
 EVENT = '{"@type": "containerd.events.TaskOOM", "container_id": "c1"}'
@@ -19,8 +19,15 @@ EVENT = '{"@type": "containerd.events.TaskOOM", "container_id": "c1"}'
 def daemon(short_dir):
     config = short_dir / "config.yaml"
     sections = {"io.containerd.event.v1.exchange": {"queue_events": 50, "queue_size": "1Mi"}}
-    settings = {"root": f"{short_dir}/root", "state": f"{short_dir}/state", "plugins": sections}
-    config.write_text(json.dumps(settings | {"grpc": {"address": f"{short_dir}/s.sock"}}))
+    settings = {
+        "root": f"{short_dir}/root",
+        "state": f"{short_dir}/state",
+        "grpc": {"address": f"{short_dir}/s.sock"},
+        "metrics": {"address": ""},
+        "web": {"address": ""},
+        "plugins": sections,
+    }
+    config.write_text(json.dumps(settings))
     with holdfast(short_dir, config) as running:
         yield running.ready()
 
@@ -36,7 +43,9 @@ def command(daemon, *words, stdin=None):
 
 
 def probe(stub, topic="/probe", value=b""):
-    stub.Publish(PublishRequest(topic=topic, event=Any(type_url="x.Y", value=value)), metadata=NAMESPACE, timeout=10)
+    stub.Publish(
+        PublishRequest(topic=topic, event=Any(type_url="x.Y", value=value)), metadata=NAMESPACE, timeout=PATIENCE_S
+    )
 
 
 def subscribed(stub, running):

@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tomllib
@@ -21,6 +20,7 @@ from holdfast.cli.main import call
 
 from tests.needs import BIN, peer
 from tests.peers.daemon import ENVIRON, holdfast
+from tests.running import PATIENCE_S
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "first-plugin.md"
 SERVICE = "example.load.v1.Load"
@@ -50,11 +50,9 @@ def installed(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def started(installed, short_dir):
+def started(installed, short_dir, free_port):
     """Starts the daemon with the plugin on its path and ``config`` as its file."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        metrics = f"127.0.0.1:{probe.getsockname()[1]}"
+    metrics = f"127.0.0.1:{free_port()}"
 
     def start(config=None):
         file = short_dir / "config.yaml"
@@ -97,7 +95,7 @@ def test_the_plugin_is_thirty_lines():
 def test_it_serves_and_everything_the_document_promises_comes_with_it(started, stub, capsys):
     with started() as daemon:
         address = daemon.ready().address
-        averages = stub(address).Now(Empty(), timeout=10)
+        averages = stub(address).Now(Empty(), timeout=PATIENCE_S)
         assert min(averages.one, averages.five, averages.fifteen) >= 0
 
         assert call(["plugins", "ls", "id==averages", "-a", address]) == 0
@@ -106,7 +104,7 @@ def test_it_serves_and_everything_the_document_promises_comes_with_it(started, s
         assert printed[1].split() == ["io.example.load.v1", "averages", "-", "ok"]
         assert printed[2] == "SERVING"
 
-        text = urllib.request.urlopen(daemon.metrics, timeout=10).read().decode()
+        text = urllib.request.urlopen(daemon.metrics, timeout=PATIENCE_S).read().decode()
         labels = f'grpc_code="OK",grpc_method="Now",grpc_service="{SERVICE}",grpc_type="unary"'
         assert f"grpc_server_handled_total{{{labels}}} 1" in text.splitlines()
 
@@ -175,7 +173,7 @@ def test_a_machine_without_the_file_skips_it_and_a_caller_hears_why(started, stu
         assert call(["plugins", "ls", "id==averages", "-a", address]) == 0
         assert capsys.readouterr().out.splitlines()[1].split()[-1] == "skip"
         with pytest.raises(grpc.RpcError) as refused:
-            stub(address).Now(Empty(), timeout=10)
+            stub(address).Now(Empty(), timeout=PATIENCE_S)
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
         assert "there is no /nowhere here" in refused.value.details()
 

@@ -51,12 +51,6 @@ def agents(short_dir):
     return yaml.safe_load(CONFIGURED.replace("/run/holdfast", str(short_dir)))["plugins"]
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def test_the_server_is_twenty_lines():
     assert len([line for line in AGENTS.splitlines() if line.strip()]) <= 20
 
@@ -105,14 +99,14 @@ def test_an_address_in_use_ends_the_boot_before_any_plugin_starts(started, short
     assert line.startswith("holdfast: failed to get listener for agents endpoint: ")
 
 
-def test_a_probe_over_http_is_answered(started):
+def test_a_probe_over_http_is_answered(started, free_port):
     port = free_port()
     with started("readyz", READYZ.replace("7422", str(port))) as daemon:
         daemon.ready()
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PATIENCE_S) as answer:
             assert answer.read() == b"ok\n"
         with pytest.raises(urllib.error.HTTPError, match="404"):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=10)
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/other", timeout=PATIENCE_S)
         assert daemon.stop() == 0
 
 

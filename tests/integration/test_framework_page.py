@@ -9,7 +9,7 @@ import pytest
 from holdfast.cli.main import call
 
 from tests.peers.daemon import holdfast
-from tests.running import until
+from tests.running import PATIENCE_S, until
 
 PAGE = (Path(__file__).parents[2] / "docs" / "framework.md").read_text()
 URI = "io.example.spool.v1.mail"
@@ -49,7 +49,7 @@ def test_it_runs_counts_and_reports_a_fault(source, tmp_path, short_dir, free_po
         return capsys.readouterr().out
 
     def counted(number):
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE_S).read().decode()
         return f"example_spool_files {number}" in page.splitlines()
 
     with holdfast(short_dir, file, *words.split(), cwd=tmp_path) as daemon:

@@ -16,7 +16,7 @@ from holdfast.server.last_good import NAME
 
 from tests.integration.node_kit import adj_of
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
-from tests.running import until
+from tests.running import PATIENCE_S, until
 
 RULES = "io.holdfast.placement.v1.rules"
 SERVICE = "holdfast.placement.v1.Placement"
@@ -64,7 +64,7 @@ class Node:
             assert daemon.stop() == 0
 
     def metrics(self):
-        page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_S).read().decode()
         return dict(re.findall(r"^(holdfast_config_\S+) (\S+)$", page, re.MULTILINE))
 
     def ask(self, *words):

@@ -1,13 +1,13 @@
 """The plugins that measure calls, with a daemon each: one that is disabled is not in the layer around methods."""
 
 import json
-import socket
 import urllib.request
 
 import pytest
 from holdfast.cli.main import call
 
 from tests.peers.daemon import holdfast
+from tests.running import PATIENCE_S
 
 PROMETHEUS, OTEL = "io.containerd.metrics.v1.grpc-prometheus", "io.containerd.metrics.v1.grpc-otel"
 CONSOLE = {"OTEL_TRACES_EXPORTER": "console", "OTEL_BSP_SCHEDULE_DELAY": "10"}
@@ -15,11 +15,9 @@ SPAN = '"name": "containerd.services.introspection.v1.Introspection/Plugins"'
 
 
 @pytest.fixture
-def measured(short_dir):
+def measured(short_dir, free_port):
     """Start a daemon that traces to its output; the port of its metrics."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
 
     def start(environ, **settings):
         file = short_dir / "config.yaml"
@@ -37,7 +35,7 @@ def measured(short_dir):
 
 
 def families(page):
-    with urllib.request.urlopen(page, timeout=20) as answer:
+    with urllib.request.urlopen(page, timeout=PATIENCE_S) as answer:
         return {line.split()[2] for line in answer.read().decode().splitlines() if line.startswith("# TYPE ")}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers.daemon import ENVIRON, HOLDFAST, holdfast
+from tests.running import PATIENCE_S
 
 RULES = "io.holdfast.placement.v1.rules"
 
@@ -42,7 +43,7 @@ class Node:
         return self.daemon.line("configuration (reloaded|rejected)", after=self.reloads - 1)
 
     def hash(self):
-        page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=PATIENCE_S).read().decode()
         (found,) = re.findall(r'^holdfast_config_info\{hash="([0-9a-f]{12})"\} 1$', page, re.MULTILINE)
         return found
 

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.protobuf import descriptor_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from holdfast.api.placement.v1.placement_pb2 import WatchRequest
 
 from tests.peers.daemon import ENVIRON
 from tests.running import PATIENCE_S
@@ -112,8 +113,12 @@ def served(channel: grpc.Channel) -> set[str]:
     }
 
 
+#: Requests to methods that would answer an empty one when something happens on the node.
+REQUESTS = {"/holdfast.placement.v1.Placement/Watch": WatchRequest(snapshot=True).SerializeToString()}
+
+
 def refused(channel: grpc.Channel, method: str) -> bool:
-    call = channel.stream_stream(method)(iter([b""]), timeout=PATIENCE_S)
+    call = channel.stream_stream(method)(iter([REQUESTS.get(method, b"")]), timeout=PATIENCE_S)
     try:
         next(call, None)
     except grpc.RpcError as error:

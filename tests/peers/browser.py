@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.needs import path_of
+from tests.port import free_port
 from tests.running import PATIENCE_S, Running
 
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key that WebDriver gives an element under
@@ -23,7 +24,8 @@ class Browser:
     """One session. ``scripts``: whether pages may run any; ``dark``: what the person prefers."""
 
     def __init__(self, folder: Path, *, scripts: bool = True, dark: bool = False, size: str = "1200,1600") -> None:
-        self._driver = Running([path_of("chromedriver"), "--port=0"], env={"HOME": str(folder)})
+        # Of 0 it takes what the kernel gives for one address, and ends where another has that port on the other one.
+        self._driver = Running([path_of("chromedriver"), f"--port={free_port()}"], env={"HOME": str(folder)})
         self._port = int(self._driver.line(r"started successfully on port (\d+)").rstrip(".").rpartition(" ")[2])
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *ALONE]
         arguments += [f"--user-data-dir={folder}/profile", f"--window-size={size}"]

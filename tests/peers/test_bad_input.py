@@ -16,7 +16,7 @@ from tests.needs import path_of, peer
 from tests.peers.case import ctr, last_word
 from tests.peers.daemon import AS_NOBODY, holdfast, write_config
 from tests.peers.hostile import install
-from tests.running import until
+from tests.running import PATIENCE_S, until
 
 pytestmark = peer("containerd", "ctr")
 
@@ -255,7 +255,7 @@ class TestPlugins:
 def call(daemon, method, payload=b""):
     with grpc.insecure_channel(f"unix:{daemon.address}") as channel:
         try:
-            return "OK", channel.unary_unary(method)(payload, timeout=20)
+            return "OK", channel.unary_unary(method)(payload, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             return error.code().name, error.details()
 

@@ -236,7 +236,7 @@ def ours():
 
 _CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d{4} UTC|Z)?"), "<time>"),
-    (re.compile(r"Less than a second|About a second|\d+ (milli|micro)?seconds?( ago)?"), "<age>"),
+    (re.compile(r"Less than a second|About an? \w+|\d+ (seconds?|minutes)"), "<age>"),  # units.HumanDuration
     (re.compile(r"elapsed: *[0-9.]+ *m?s"), "elapsed: <age>"),
     (re.compile(r"total: *[0-9.]+ \w+ *\([^)]*\)"), "total: <size>"),
     (re.compile(r"ref \S+/\d+/"), "ref <ns>/"),

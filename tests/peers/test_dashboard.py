@@ -69,6 +69,7 @@ def runtime(start, short_dir):
                 said = json.loads(lines.readline())
                 assert "error" not in said, (do, said)
 
+            well("timeout", Millis=30_000)  # by default a plugin that is 2 s late is dropped
             well("start")
             yield nri, well
 

@@ -24,6 +24,7 @@ from tests.peers.cases.looks import port
 from tests.peers.daemon import write_config
 from tests.peers.hostile import install
 from tests.peers.ttrpc_wire import Wire, field
+from tests.running import PATIENCE_S
 
 pytestmark = [peer("containerd", "ctr"), pytest.mark.root]
 
@@ -44,7 +45,7 @@ def call(daemon, method, request, answer, stream=False):
         kind = channel.unary_stream if stream else channel.unary_unary
         multi = kind(method, type(request).SerializeToString, answer.FromString)
         try:
-            got = multi(request, metadata=IN_HF, timeout=20)
+            got = multi(request, metadata=IN_HF, timeout=PATIENCE_S)
             return list(got) if stream else got
         except grpc.RpcError as error:
             return error.code().name, error.details()
@@ -122,7 +123,7 @@ def test_a_tcp_address_may_be_a_url_too(short_dir, free_port):
         assert "too many colons in address" in last_word(real)
     with daemons.holdfast(short_dir, config) as mine:
         mine.ready()
-        assert urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=20).status == 200
+        assert urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/metrics", timeout=PATIENCE_S).status == 200
         mine.line(rf"serving.*127\.0\.0\.1:{grpc_port}")
 
 
@@ -157,7 +158,7 @@ def test_ttrpc_calls_are_counted_in_the_same_families(ours, theirs):
         envelope = field(1, field(1, 1700000000)) + field(2, "hf") + field(3, "/a/b") + field(4, field(1, "x.Y"))
         with Wire(daemon.ttrpc_address) as wire:
             assert wire.call(TTRPC_EVENTS, "Forward", field(1, envelope))[:2] == (0, "")
-        page = urllib.request.urlopen(f"http://127.0.0.1:{port(daemon)}/v1/metrics", timeout=20).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port(daemon)}/v1/metrics", timeout=PATIENCE_S).read().decode()
         pattern = (
             rf'^grpc_server_handled_total{{grpc_code="OK",grpc_method="Forward",grpc_service="{TTRPC_EVENTS}".* 1$'
         )
@@ -186,7 +187,7 @@ def test_a_list_of_content_says_when_each_was_updated(both):
             write = ContentStub(channel).Write(
                 iter([content.WriteContentRequest(action=content.COMMIT, ref="r", data=b"hello")]),
                 metadata=(*IN_HF, ("containerd-lease", "held")),
-                timeout=20,
+                timeout=PATIENCE_S,
             )
             assert [answer.offset for answer in write][-1] == 5
         (answer,) = call(daemon, f"{CONTENT}/List", content.ListContentRequest(), content.ListContentResponse, True)

@@ -13,6 +13,7 @@ from holdfast.api.types.event_pb2 import Envelope
 
 from tests.needs import peer
 from tests.peers.case import ctr
+from tests.running import PATIENCE_S
 
 pytestmark = [peer("containerd", "containerd23/containerd", "ctr"), pytest.mark.root]
 IN_HF = (("containerd-namespace", "hf"),)
@@ -48,7 +49,7 @@ def test_an_event_without_a_time_is_refused_where_2_3_takes_it(all_three):
 
     def forward(channel, **time):
         envelope = Envelope(namespace="hf", topic="/a/b", event=event, **time)
-        EventsStub(channel).Forward(events.ForwardRequest(envelope=envelope), timeout=20)
+        EventsStub(channel).Forward(events.ForwardRequest(envelope=envelope), timeout=PATIENCE_S)
 
     at_one = timestamp_pb2.Timestamp(seconds=1)
     assert codes(all_three, lambda channel: forward(channel, timestamp=at_one)) == ["OK", "OK", "OK"]
@@ -61,6 +62,6 @@ def test_a_container_needs_a_specification_where_2_3_takes_any(all_three):
 
     def create(channel):
         request = containers.CreateContainerRequest(container=made)
-        ContainersStub(channel).Create(request, metadata=IN_HF, timeout=20)
+        ContainersStub(channel).Create(request, metadata=IN_HF, timeout=PATIENCE_S)
 
     assert codes(all_three, create) == ["INVALID_ARGUMENT", "OK", "INVALID_ARGUMENT"]

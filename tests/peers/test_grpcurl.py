@@ -168,7 +168,7 @@ def test_what_clients_keep_is_read_on_the_socket_and_over_tcp_only_with_a_grant(
 @pytest.mark.parametrize("name", ["", "stranger"])
 def test_a_client_without_a_certificate_of_the_authority_is_not_let_in(mutual, name):
     assert mutual("client")("list").returncode == 0
-    done = mutual(name)("list")
+    done = mutual(name)("list", options=["-connect-timeout", "2"])  # it would try for ten seconds
     assert done.returncode == 1
     assert "Failed to dial target host" in done.stderr or "Failed to list services" in done.stderr
     assert "containerd" not in done.stdout

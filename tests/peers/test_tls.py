@@ -11,6 +11,7 @@ from tests.needs import peer
 from tests.peers.case import ctr, last_word
 from tests.peers.cases.looks import port
 from tests.peers.daemon import containerd, holdfast, write_config
+from tests.running import PATIENCE_S
 
 pytestmark = peer("containerd", "ctr", "openssl")
 
@@ -109,7 +110,7 @@ def gets_in(number, certificates, name):
     credentials = grpc.ssl_channel_credentials(certificates.cert("ca").read_bytes(), *pair)
     with grpc.secure_channel(f"127.0.0.1:{number}", credentials) as channel:
         try:
-            channel.unary_unary("/containerd.services.version.v1.Version/Version")(b"", timeout=20)
+            channel.unary_unary("/containerd.services.version.v1.Version/Version")(b"", timeout=PATIENCE_S)
         except grpc.RpcError as error:
             return error.code() is grpc.StatusCode.UNIMPLEMENTED  # containerd serves none of its own there
         return True

@@ -12,7 +12,7 @@ import pytest
 from tests.needs import peer
 from tests.peers.case import ctr
 from tests.peers.ttrpc_wire import HEADER, Wire, field
-from tests.running import until
+from tests.running import PATIENCE_S, until
 
 pytestmark = peer("containerd", "ctr")
 
@@ -34,7 +34,7 @@ def call(daemon, method, payload=b"", metadata=IN_HF, stream=False):
     with grpc.insecure_channel(f"unix:{daemon.address}") as channel:
         start = channel.unary_stream(method) if stream else channel.unary_unary(method)
         try:
-            answer = start(payload, metadata=metadata, timeout=20)
+            answer = start(payload, metadata=metadata, timeout=PATIENCE_S)
             return ("OK", list(answer) if stream else answer)
         except grpc.RpcError as error:
             return (error.code().name, error.details())

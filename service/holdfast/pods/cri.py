@@ -263,7 +263,7 @@ class CriClient:
             mark = self._directory.mark()
             try:
                 record = await self._details(stub, known)
-            except BaseException:  # the runtime is lost: the next session asks again, as its list does not
+            except (grpc.aio.AioRpcError, asyncio.CancelledError):  # lost; the next list has it unchanged
                 self._want_details(container_id, tried)
                 raise
             if self._directory.container(container_id) is None:

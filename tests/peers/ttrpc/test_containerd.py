@@ -10,6 +10,7 @@ from holdfast.errors import InvalidArgument, Unimplemented
 from holdfast.ttrpc import Client
 
 from tests.peers import containerd
+from tests.running import PATIENCE_S
 from tests.unit.ttrpc.harness import raw_client
 from tests.unit.ttrpc.test_server import ROWS
 
@@ -38,7 +39,7 @@ def event(topic="/holdfast/probe", namespace="default"):
 
 async def test_an_event_is_forwarded(address):
     async with Client(address) as client:
-        assert await events_ttrpc.EventsStub(client).Forward(event(), timeout=10) == Empty()
+        assert await events_ttrpc.EventsStub(client).Forward(event(), timeout=PATIENCE_S) == Empty()
 
 
 async def test_what_containerd_refuses_comes_back_with_its_reason(address):

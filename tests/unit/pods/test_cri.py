@@ -111,6 +111,23 @@ async def test_details_are_asked_for_once(fake, short_dir):
         assert asked <= 1 + len(cri.RETRIES_S)  # its pid is not in that container, so it is looked for a few times
 
 
+async def test_details_whose_request_was_lost_with_the_connection_are_asked_for_again(fake, short_dir):
+    """The list of the next connection says nothing new of the container."""
+    fake.add_details(APP, os.getpid(), 990)
+
+    async def unanswered(request, context):
+        await fake._count("ContainerStatus")
+        await asyncio.Event().wait()
+
+    fake.ContainerStatus = unanswered
+    async with asking(short_dir / "s", relist_s=0.01) as side:
+        async with fake.serving(short_dir / "s"):
+            await fake.until("ContainerStatus", 1)
+        del fake.ContainerStatus
+        async with fake.serving(short_dir / "s"):
+            await side.until(lambda: side.directory.container(APP).detailed)
+
+
 async def test_a_client_that_has_ended_is_asked_for_nothing_and_kept_by_nobody(fake, short_dir):
     async with fake.serving(short_dir / "s"), asking(short_dir / "s") as side:
         await side.until(lambda: not side.client.why_not)
