@@ -120,7 +120,7 @@ class SyncClient:
     ) -> pb.PreviewResponse:
         """Return the changes that the rules in force, or those in ``rules_yaml``, would make now.
 
-        ``rule`` is for the rules in force. ``page_size``: ask for so many processes at a time, each of a preview of its own.
+        ``rule`` is for the rules in force. ``page_size``: ask for so many processes at a time, by pid.
         """
         from holdfast.client import calls
 
