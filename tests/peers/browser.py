@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ TAB = "\ue004"
 #: Nothing but this machine has a name or an address for the browser; it also asks for no update of its own.
 NO_NAMES = "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
 ALONE = ("--no-first-run", "--disable-background-networking")
+
+
+def _driver(folder: Path) -> tuple[Running, int]:
+    """A chromedriver and its port. It takes the port that the kernel gives it for IPv6 on IPv4, too, where it may be
+    taken: then another one is started.
+    """
+    for _ in range(10):
+        driver = Running([path_of("chromedriver"), "--port=0"], env={"HOME": str(folder)})
+        line = driver.line(r"started successfully on port \d+|IPv4 port not available")
+        if found := re.search(r"port (\d+)", line):
+            return driver, int(found[1])
+        driver.__exit__(None, None, None)
+    raise AssertionError("chromedriver found no port")
 
 
 class Browser:
@@ -33,8 +47,7 @@ class Browser:
         size: str = "1200,1600",
         names: str = NO_NAMES,
     ) -> None:
-        self._driver = Running([path_of("chromedriver"), "--port=0"], env={"HOME": str(folder)})
-        self._port = int(self._driver.line(r"started successfully on port (\d+)").rstrip(".").rpartition(" ")[2])
+        self._driver, self._port = _driver(folder)
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *ALONE]
         arguments += [f"--host-resolver-rules={names}"]
         arguments += [f"--user-data-dir={folder}/profile", f"--window-size={size}"]
