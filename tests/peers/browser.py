@@ -16,18 +16,29 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key that WebDriver gives 
 ENTER = "\ue007"
 TAB = "\ue004"
 #: Nothing but this machine has a name or an address for the browser; it also asks for no update of its own.
-NO_NAMES = "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
-ALONE = (NO_NAMES, "--no-first-run", "--disable-background-networking")
+NO_NAMES = "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"
+ALONE = ("--no-first-run", "--disable-background-networking")
 
 
 class Browser:
-    """One session. ``scripts``: whether pages may run any; ``dark``: what the person prefers."""
+    """One session. ``scripts``: whether pages may run any; ``dark``: what the person prefers; ``names``: the rules by
+    which it finds hosts.
+    """
 
-    def __init__(self, folder: Path, *, scripts: bool = True, dark: bool = False, size: str = "1200,1600") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        scripts: bool = True,
+        dark: bool = False,
+        size: str = "1200,1600",
+        names: str = NO_NAMES,
+    ) -> None:
         # Of 0 it takes what the kernel gives for one address, and ends where another has that port on the other one.
         self._driver = Running([path_of("chromedriver"), f"--port={free_port()}"], env={"HOME": str(folder)})
         self._port = int(self._driver.line(r"started successfully on port (\d+)").rstrip(".").rpartition(" ")[2])
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", *ALONE]
+        arguments += [f"--host-resolver-rules={names}"]
         arguments += [f"--user-data-dir={folder}/profile", f"--window-size={size}"]
         arguments += ["--force-dark-mode"] * dark
         options: dict[str, Any] = {"args": arguments, "binary": path_of("chromium")}
@@ -75,6 +86,10 @@ class Browser:
         """Type on the keyboard, wherever the focus is."""
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._ask("POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": actions}])
+
+    def picture_of(self, element: str) -> str:
+        """What the window shows where an element is, as base64."""
+        return str(self._ask("GET", f"/element/{element}/screenshot"))
 
     def focused(self) -> str:
         """The element that has the focus."""

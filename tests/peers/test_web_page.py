@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.server
 import socket
 import threading
 
@@ -22,6 +23,8 @@ from tests.unit.plugins.web.site import pages_of
 pytestmark = [peer("chromium", "chromedriver"), pytest.mark.timeout(300)]
 OWNED = "document.title='owned'"
 HOSTILE = f'</td><script>{OWNED}</script><img src=http://evil.example/x onerror="{OWNED}">'
+HEBREW = "\u05d0\u05d1"
+TALL = "a" + "\u0303" * 120  # one letter under 120 tildes: a name of a cgroup may have 255 bytes
 PROCESSES = 10_000
 
 
@@ -32,9 +35,10 @@ def api():
     ]
     missing = pb.Refusal(reason="capability", detail="CAP_SYS_RESOURCE is missing: add it to the unit")
     placements[0] = pb.PlacementInfo(pid=10, comm=HOSTILE, rule="batch", state="refused", refusals=[missing])
+    placements[2] = pb.PlacementInfo(pid=12, comm="tall", rule="batch", state="held", group=f"/{TALL}")
     order = pb.Order(candidates=[pb.Candidate(pid=11, comm=HOSTILE, points=300_000, memory_pages=9000, rule="batch")])
     kill = pb.Kill(at=Timestamp(seconds=1_764_000_000), pid=9, comm=HOSTILE, domain="/", rule="batch", rss_pages=512)
-    kill.predicted.extend([pb.Standing(pid=9, comm=HOSTILE, points=512), pb.Standing(pid=8, comm="next", points=256)])
+    kill.predicted.extend([pb.Standing(pid=9, comm=HOSTILE, points=512), pb.Standing(pid=8, comm=HEBREW, points=256)])
     rule = pb.RuleInfo(name="batch", reason="it can be run again", yaml="name: batch\n", processes={"held": PROCESSES})
     return PlacementApi(
         Status=pb.StatusResponse(last_sweep_processes=PROCESSES, pressure_pct={"memory_some": 1.5}),
@@ -50,7 +54,7 @@ def api():
 
 
 @contextlib.contextmanager
-def serving():
+def serving(guard=guard_web):
     """The page over an API of 10,000 processes, in a thread of its own; gives its address."""
     loop, up, sock = asyncio.new_event_loop(), threading.Event(), socket.create_server(("127.0.0.1", 0))
     stop = asyncio.Event()
@@ -61,7 +65,7 @@ def serving():
         made = WebPages(board, is_private=False)
         pages.register_web(made)
         table = Connections("web", ConnectionBound(16, 16), ConnectionMetrics())
-        server = HttpServer(made.routes(), table, guard_web)
+        server = HttpServer(made.routes(), table, guard)
         server.start(sock)
         up.set()
         await stop.wait()
@@ -114,6 +118,113 @@ def test_no_page_asks_another_host_or_breaks_its_policy(browser, page):
     assert asked
     assert all(address.startswith(page) for address in asked), asked
     assert browser.complaints() == []
+
+
+ATTACK = """<!doctype html><title>evil</title><body><script>
+const [port, asked] = [PORT, []];
+const hosts = ["evil.example", "127.0.0.1", "localhost", "0.0.0.0", "[::ffff:127.0.0.1]", "[::ffff:0:0]"];
+function insert(tag, attribute, address) {
+  return new Promise(done => {
+    const one = document.createElement(tag);
+    one.onload = one.onerror = done;
+    setTimeout(done, 3000);
+    if (tag === "link") one.rel = "stylesheet";
+    one[attribute] = address;
+    document.body.append(one);
+  });
+}
+async function reads(address, mode) {
+  try { return (await (await fetch(address, {mode})).text()).length; } catch { return 0; }
+}
+(async () => {
+  let read = 0;
+  for (const host of hosts) {
+    const address = `http://${host}:${port}/process?pid=11`;
+    const ways = [["img", "src"], ["script", "src"], ["link", "href"], ["iframe", "src"], ["object", "data"]];
+    await Promise.all(ways.map(([tag, attribute]) => insert(tag, attribute, address)));
+    for (const mode of ["no-cors", "cors"]) read += await reads(address, mode);
+    const form = document.createElement("form");
+    const frame = document.createElement("iframe");
+    frame.name = form.target = `form ${host}`;
+    form.method = "post";
+    form.action = address;
+    document.body.append(frame, form);
+    const sent = new Promise(done => { frame.onload = done; setTimeout(done, 3000); });
+    form.submit();
+    await sent;
+  }
+  window.end = {read, hosts: hosts.length};
+})();
+</script>"""
+
+
+@contextlib.contextmanager
+def a_page_of_another_site(port):
+    """A web server with a page that asks the port by every name of this machine; gives its own port."""
+
+    class Evil(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(ATTACK.replace("PORT", str(port)).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("site", ["evil.example", "127.0.0.1"])
+def test_a_page_of_another_site_reaches_nothing_by_any_name_of_this_machine(tmp_path, site):
+    """``evil.example`` is a name of this machine for the browser, as after DNS rebinding."""
+    asked, reached = [], []
+
+    def guard(request):
+        asked.append(request.host)
+        guard_web(request)
+        reached.append((request.host, request.path))
+
+    with (
+        serving(guard) as address,
+        a_page_of_another_site(int(address.rpartition(":")[2])) as port,
+        Browser(tmp_path, names="MAP evil.example 127.0.0.1") as browser,
+    ):
+        browser.open(f"http://{site}:{port}/")
+        end = until(lambda: browser.run("return window.end"), "every way is tried", 120)
+    assert end["read"] == 0
+    assert len(set(asked)) == end["hosts"]
+    assert reached == []
+
+
+def test_a_name_moves_neither_the_numbers_beside_it_nor_the_lines_above_it(browser, page):
+    browser.open(page)
+    browser.run("document.querySelector('details').open = true")
+    assert HEBREW in browser.text("details li:last-child")
+    lefts = browser.run(PLACES, "details li:last-child")
+    assert lefts == sorted(lefts)
+    browser.open(f"{page}/processes?rule=batch")
+    above = browser.elements("tbody tr:nth-child(2) td:nth-child(8)")[0]
+    shown = browser.picture_of(above)
+    assert TALL in browser.text("tbody tr:nth-child(3)")
+    browser.run("document.querySelector('tbody tr:nth-child(3) td:nth-child(8)').textContent = '/a'")
+    assert browser.picture_of(above) == shown
+
+
+#: The left edge of each character of an element's text.
+PLACES = """
+const text = document.querySelector(arguments[0]).firstChild, range = document.createRange();
+return [...text.data].map((_, at) => {
+  range.setStart(text, at);
+  range.setEnd(text, at + 1);
+  return range.getBoundingClientRect().left;
+});
+"""
 
 
 def test_10_000_processes_are_a_small_page_that_is_painted_at_once(browser, page):

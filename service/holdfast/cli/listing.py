@@ -1,7 +1,8 @@
 """Lists of things, in every form of output, once or for as long as they change.
 
 A list has an answer of the daemon, the repeated field of it with the things, and the columns of its table. ``--watch``
-asks again every few seconds, and prints the things that are new or changed.
+asks again every few seconds, and prints the things that are new or changed. It does not follow Watch, where a process
+that ends has no report: the list would keep it.
 """
 
 from __future__ import annotations

@@ -119,20 +119,32 @@ class Client:
         rules_yaml: str | None = None,
         filters: Iterable[str] = (),
         fields: Iterable[str] = (),
+        page_size: int = 0,
     ) -> pb.PreviewResponse:
         """Return the changes that the rules in force, or those in ``rules_yaml``, would make now.
 
-        ``filters`` and ``fields`` are for the rules in force.
+        ``rule`` is for the rules in force. ``page_size``: ask for so many processes at a time, by pid.
         """
         from holdfast.client import calls
 
-        return await self._ask(calls.preview(rule, rules_yaml, filters, fields))
+        return await self._ask_pages(calls.preview(rule, rules_yaml, filters, fields, page_size))
 
-    async def victims(self, cgroup: str = "", *, limit: int = 10) -> pb.VictimsResponse:
-        """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``."""
+    async def victims(
+        self,
+        cgroup: str = "",
+        *,
+        limit: int = 10,
+        filters: Iterable[str] = (),
+        fields: Iterable[str] = (),
+        page_size: int = 0,
+    ) -> pb.VictimsResponse:
+        """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``.
+
+        ``filters`` and ``fields`` are for the rankings. ``page_size``: ask for so many at a time, by path.
+        """
         from holdfast.client import calls
 
-        return await self._ask(calls.victims(cgroup, limit))
+        return await self._ask_pages(calls.victims(cgroup, limit, filters, fields, page_size))
 
     async def kills(
         self, limit: int = 0, *, filters: Iterable[str] = (), fields: Iterable[str] = ()
@@ -161,12 +173,13 @@ class Client:
         return await self._ask(calls.restore(rule, pid))
 
     async def watch(
-        self, rule: str = "", *, snapshot: bool = False, resume_token: str = ""
+        self, rule: str = "", *, filters: Iterable[str] = (), snapshot: bool = False, resume_token: str = ""
     ) -> AsyncIterator[pb.Report]:
         """Yield the reports of the engine from now on, or after a token; only those about ``rule`` if it is given.
 
-        ``snapshot``: first the processes under a rule, each as `present`, then `synced`. A lost connection is made
-        again, for a minute, and no report is lost or comes twice. If that is impossible, another snapshot comes.
+        ``filters``: over the fields of a report; any may match. ``snapshot``: first the processes under a rule, each as
+        `present`, then `synced`. A lost connection is made again, for a minute, and no report is lost or comes twice.
+        If that is impossible, another snapshot comes.
 
         Raises:
             OutOfRange: reports were lost, or the daemon was restarted, and there is no ``snapshot``.
@@ -174,7 +187,7 @@ class Client:
         from holdfast.client import calls
         from holdfast.client.resumption import Resumption
 
-        place = Resumption(rule, snapshot=snapshot, resume_token=resume_token)
+        place = Resumption(rule, filters, snapshot=snapshot, resume_token=resume_token)
         while True:
             try:
                 async with aclosing(self._stream(calls.watch(place.request))) as stream:
@@ -196,16 +209,15 @@ class Client:
     async def _ask(self, call: Call[T]) -> T:
         return call.take(await self._answer(call))
 
-    async def _ask_pages(self, call: Call[list[T]]) -> list[T]:
+    async def _ask_pages(self, call: Call[T]) -> T:
         from holdfast.client.calls import next_page
 
-        items: list[T] = []
-        more: Call[list[T]] | None = call
-        while more is not None:
+        whole = answer = await self._answer(call)
+        while (more := next_page(call, answer)) is not None:
             answer = await self._answer(more)
-            items += call.take(answer)
-            more = next_page(more, answer)
-        return items
+            whole.MergeFrom(answer)
+        whole.ClearField("next_page_token")
+        return call.take(whole)
 
     async def _answer(self, call: Call[Any]) -> Any:
         with errors_of(self._target):

@@ -97,18 +97,24 @@ def explain(pid: int) -> Call[pb.ExplainResponse]:
 
 
 def preview(
-    rule: str, rules_yaml: str | None, filters: Iterable[str], fields: Iterable[str]
+    rule: str, rules_yaml: str | None, filters: Iterable[str], fields: Iterable[str], page_size: int
 ) -> Call[pb.PreviewResponse]:
     """The changes that the rules in force, or those in ``rules_yaml``, would make."""
+    mask = FieldMask(paths=fields)
     if rules_yaml is None:
-        request = pb.PreviewRequest(rule=rule, filters=filters, read_mask=FieldMask(paths=fields))
+        request = pb.PreviewRequest(rule=rule, filters=filters, read_mask=mask, page_size=page_size)
         return Call(PlacementStub, "Preview", request, _whole)
-    return Call(PlacementStub, "Try", pb.TryRequest(rules_yaml=rules_yaml), _whole)
+    tried = pb.TryRequest(rules_yaml=rules_yaml, filters=filters, read_mask=mask, page_size=page_size)
+    return Call(PlacementStub, "Try", tried, _whole)
 
 
-def victims(cgroup: str, limit: int) -> Call[pb.VictimsResponse]:
+def victims(
+    cgroup: str, limit: int, filters: Iterable[str], fields: Iterable[str], page_size: int
+) -> Call[pb.VictimsResponse]:
     """The OOM killer's ranking."""
-    return Call(PlacementStub, "Victims", pb.VictimsRequest(cgroup=cgroup, limit=limit), _whole)
+    mask = FieldMask(paths=fields)
+    request = pb.VictimsRequest(cgroup=cgroup, limit=limit, filters=filters, read_mask=mask, page_size=page_size)
+    return Call(PlacementStub, "Victims", request, _whole)
 
 
 def kills(limit: int, filters: Iterable[str], fields: Iterable[str]) -> Call[pb.KillsResponse]:

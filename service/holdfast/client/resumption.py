@@ -7,6 +7,8 @@ after its restart: then the watch ends with `OutOfRange`, or begins with a snaps
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from holdfast.api.placement.v1 import placement_pb2 as pb
 from holdfast.errors import Unreachable
 
@@ -18,9 +20,11 @@ PRESENT, BOOKMARK = "present", "bookmark"
 class Resumption:
     """The place of a watch in the stream of reports."""
 
-    def __init__(self, rule: str, *, snapshot: bool, resume_token: str) -> None:
+    def __init__(self, rule: str, filters: Iterable[str] = (), *, snapshot: bool, resume_token: str) -> None:
         #: The request for the next connection.
-        self.request = pb.WatchRequest(rule=rule, snapshot=snapshot, resume_token=resume_token, bookmarks=True)
+        self.request = pb.WatchRequest(
+            rule=rule, filters=filters, snapshot=snapshot, resume_token=resume_token, bookmarks=True
+        )
         self._snapshot: list[pb.Report] = []  # as far as it arrived: half a snapshot is of no use to the caller
         self._begun = False
         self._lost_at_s: float | None = None

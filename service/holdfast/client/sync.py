@@ -116,20 +116,32 @@ class SyncClient:
         rules_yaml: str | None = None,
         filters: Iterable[str] = (),
         fields: Iterable[str] = (),
+        page_size: int = 0,
     ) -> pb.PreviewResponse:
         """Return the changes that the rules in force, or those in ``rules_yaml``, would make now.
 
-        ``filters`` and ``fields`` are for the rules in force.
+        ``rule`` is for the rules in force. ``page_size``: ask for so many processes at a time, by pid.
         """
         from holdfast.client import calls
 
-        return self._ask(calls.preview(rule, rules_yaml, filters, fields))
+        return self._ask_pages(calls.preview(rule, rules_yaml, filters, fields, page_size))
 
-    def victims(self, cgroup: str = "", *, limit: int = 10) -> pb.VictimsResponse:
-        """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``."""
+    def victims(
+        self,
+        cgroup: str = "",
+        *,
+        limit: int = 10,
+        filters: Iterable[str] = (),
+        fields: Iterable[str] = (),
+        page_size: int = 0,
+    ) -> pb.VictimsResponse:
+        """Return the OOM killer's ranking for the node and each limited memory cgroup, or for ``cgroup``.
+
+        ``filters`` and ``fields`` are for the rankings. ``page_size``: ask for so many at a time, by path.
+        """
         from holdfast.client import calls
 
-        return self._ask(calls.victims(cgroup, limit))
+        return self._ask_pages(calls.victims(cgroup, limit, filters, fields, page_size))
 
     def kills(self, limit: int = 0, *, filters: Iterable[str] = (), fields: Iterable[str] = ()) -> pb.KillsResponse:
         """Return the latest OOM kills that match any of the ``filters``, newest first; ``limit`` 0: 1,000."""
@@ -155,11 +167,14 @@ class SyncClient:
 
         return self._ask(calls.restore(rule, pid))
 
-    def watch(self, rule: str = "", *, snapshot: bool = False, resume_token: str = "") -> Iterator[pb.Report]:
+    def watch(
+        self, rule: str = "", *, filters: Iterable[str] = (), snapshot: bool = False, resume_token: str = ""
+    ) -> Iterator[pb.Report]:
         """Yield the reports of the engine from now on, or after a token; only those about ``rule`` if it is given.
 
-        ``snapshot``: first the processes under a rule, each as `present`, then `synced`. A lost connection is made
-        again, for a minute, and no report is lost or comes twice. If that is impossible, another snapshot comes.
+        ``filters``: over the fields of a report; any may match. ``snapshot``: first the processes under a rule, each as
+        `present`, then `synced`. A lost connection is made again, for a minute, and no report is lost or comes twice.
+        If that is impossible, another snapshot comes.
 
         Raises:
             OutOfRange: reports were lost, or the daemon was restarted, and there is no ``snapshot``.
@@ -167,7 +182,7 @@ class SyncClient:
         from holdfast.client import calls
         from holdfast.client.resumption import Resumption
 
-        place = Resumption(rule, snapshot=snapshot, resume_token=resume_token)
+        place = Resumption(rule, filters, snapshot=snapshot, resume_token=resume_token)
         while True:
             try:
                 for message in self._stream(calls.watch(place.request)):
@@ -186,16 +201,15 @@ class SyncClient:
     def _ask(self, call: Call[T]) -> T:
         return call.take(self._answer(call))
 
-    def _ask_pages(self, call: Call[list[T]]) -> list[T]:
+    def _ask_pages(self, call: Call[T]) -> T:
         from holdfast.client.calls import next_page
 
-        items: list[T] = []
-        more: Call[list[T]] | None = call
-        while more is not None:
+        whole = answer = self._answer(call)
+        while (more := next_page(call, answer)) is not None:
             answer = self._answer(more)
-            items += call.take(answer)
-            more = next_page(more, answer)
-        return items
+            whole.MergeFrom(answer)
+        whole.ClearField("next_page_token")
+        return call.take(whole)
 
     def _answer(self, call: Call[Any]) -> Any:
         with errors_of(self._target):

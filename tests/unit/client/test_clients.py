@@ -102,7 +102,7 @@ def test_the_arguments_are_in_the_request(daemon):
     request = pb.HoldRequest.FromString(hold)
     assert (request.pid, request.oom_score_adj, request.ttl.ToNanoseconds(), request.reason) == (7, -5, 1500000000, "w")
     assert pb.TryRequest.FromString(preview).rules_yaml == "[]"
-    assert pb.VictimsRequest.FromString(victims) == pb.VictimsRequest(cgroup="/g", limit=3)
+    assert pb.VictimsRequest.FromString(victims) == pb.VictimsRequest(cgroup="/g", limit=3, read_mask=FieldMask())
     assert daemon.calls == ["Hold", "Try", "Victims"]
 
 
@@ -124,13 +124,45 @@ def test_a_list_is_asked_for_with_filters_fields_and_in_pages(daemon, kind):
     assert {(*one.filters, *one.read_mask.paths) for one in requests} == {("state==held", "pid", "pod.name")}
 
 
+@pytest.mark.parametrize("kind", [Client, SyncClient])
+@pytest.mark.parametrize(
+    ("name", "method", "named", "page"),
+    [
+        ("victims", "Victims", {}, lambda at: pb.VictimsResponse(rankings=[pb.Ranking(domain=f"/{at}")], page_bytes=7)),
+        ("preview", "Preview", {}, lambda at: pb.PreviewResponse(planned=[pb.Planned()], looked_at=7)),
+        ("preview", "Try", {"rules_yaml": "[]"}, lambda at: pb.PreviewResponse(planned=[pb.Planned()], looked_at=7)),
+    ],
+)
+def test_the_pages_of_an_answer_become_one_answer(daemon, kind, name, method, named, page):
+    requested = {"Victims": pb.VictimsRequest, "Preview": pb.PreviewRequest, "Try": pb.TryRequest}[method]
+
+    def answer(data):
+        at = int(requested.FromString(data).page_token or 1)
+        made = page(at)
+        made.next_page_token = str(at + 1) if at < 3 else ""
+        return made
+
+    daemon.by_method[method] = answer
+    chosen = {"filters": ["a==b"], "fields": ["c"], "page_size": 1}
+    whole = called(kind, daemon.address, name, (), {**named, **chosen})
+    expected = page(1)
+    for at in (2, 3):
+        expected.MergeFrom(page(at))
+    assert whole == expected
+    requests = [requested.FromString(data) for data in daemon.requests]
+    assert [(one.page_size, one.page_token) for one in requests] == [(1, ""), (1, "2"), (1, "3")]
+    assert {(*one.filters, *one.read_mask.paths) for one in requests} == {("a==b", "c")}
+
+
 def test_filters_and_fields_are_in_the_request_of_every_list(daemon):
     chosen = {"filters": ["a==b"], "fields": ["c"]}
     with SyncClient(daemon.address) as client:
         client.rules(**chosen)
         client.preview("r", **chosen)
         client.kills(3, **chosen)
-    rules, preview, kills = daemon.requests
+        next(client.watch("r", filters=["a==b"]), None)
+    rules, preview, kills, watch = daemon.requests
+    assert pb.WatchRequest.FromString(watch) == pb.WatchRequest(rule="r", filters=["a==b"], bookmarks=True)
     mask = FieldMask(paths=["c"])
     assert pb.ListRulesRequest.FromString(rules) == pb.ListRulesRequest(filters=["a==b"], read_mask=mask)
     assert pb.PreviewRequest.FromString(preview) == pb.PreviewRequest(rule="r", filters=["a==b"], read_mask=mask)

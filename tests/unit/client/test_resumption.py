@@ -23,11 +23,15 @@ class Run:
     """One run of a daemon: a service with a log of its own."""
 
     def __init__(self, address):
+        self._address = address
+        self.forget()
+
+    def forget(self):
+        """Be another run, without the reports of this one."""
         engine = StandIn()
         engine.snapshot = lambda mark: self._taken(engine, mark)
         self.log = ReportLog()
         self.service = PlacementService(engine, InForce(*RULES), self.log)
-        self._address = address
 
     def _taken(self, engine, mark):
         future = Future()
@@ -111,8 +115,7 @@ async def test_another_run_of_the_daemon_begins_with_a_snapshot_if_there_was_one
         assert [(await read()).happening for _ in range(2)] == ["present", "synced"]
         one = read()
         await run.stop()
-        run.log = Run(address).log
-        run.service._reports = run.log
+        run.forget()
         await run.start()
         assert [(await one).happening, (await read()).happening] == ["present", "synced"]
 
@@ -124,7 +127,7 @@ async def test_another_run_of_the_daemon_ends_a_watch_without_a_snapshot(kind, a
         await run.watched()
         await asyncio.sleep(0.2)
         await run.stop()
-        run.service._reports = ReportLog()
+        run.forget()
         await run.start()
         with pytest.raises(OutOfRange) as caught:
             await one
@@ -160,6 +163,15 @@ def test_half_a_snapshot_is_not_for_the_caller():
     assert place.pause_s(lost, 0.0) == resumption.PAUSE_S
     assert (place.arrived(other), place.arrived(synced)) == ([], [other, synced])
     assert place.request.resume_token == "t.1"
+
+
+def test_a_quiet_hour_between_two_lost_connections_does_not_end_a_watch():
+    """What counts is the time without a connection, and a new one begins with a bookmark."""
+    place, lost = Resumption("", snapshot=False, resume_token=""), Unreachable("x: cannot connect")
+    for hour in range(3):
+        assert place.arrived(pb.Report(happening="bookmark", resume_token="t.1")) == []
+        for second in range(0, int(resumption.RESUMES_S), 10):
+            assert place.pause_s(lost, 3600.0 * hour + second) == resumption.PAUSE_S
 
 
 def test_a_watch_that_has_not_begun_or_has_no_token_is_not_made_again():

@@ -7,8 +7,8 @@ may resolve to any address, ours too), or whose headers say that a page made it.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import msgspec
@@ -58,18 +58,36 @@ def guard_address(request: Request) -> None:
 
 
 def is_address(host: str) -> bool:
-    """Whether a Host header has an IP address or ``localhost``, neither of which is a page's name."""
+    """Whether a Host header has an IP address of an interface or ``localhost``, neither of which is a page's name."""
+    address = _address_in(host)
+    return address is not None and not _is_another_name_of_loopback(address)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a Host header has ``localhost`` or a loopback address, as a browser knows them."""
+    address = _address_in(host)
+    return address is not None and address.is_loopback and not _is_another_name_of_loopback(address)
+
+
+def _address_in(host: str) -> IPv4Address | IPv6Address | None:
     name, colon, port = host.rpartition(":")
     if not colon or not port.isdigit():
         name = host
     if name == "localhost":
-        return True
-    family = socket.AF_INET6 if name.startswith("[") else socket.AF_INET
+        return IPv4Address("127.0.0.1")
     try:
-        socket.inet_pton(family, name.removeprefix("[").removesuffix("]"))
-    except (OSError, ValueError):
-        return False
-    return True
+        if name.startswith("["):
+            return IPv6Address(name.removeprefix("[").removesuffix("]"))
+        return IPv4Address(name)
+    except ValueError:
+        return None
+
+
+def _is_another_name_of_loopback(address: IPv4Address | IPv6Address) -> bool:
+    """Whether connecting to an address ends at loopback and a browser does not see that: it sends no
+    ``Sec-Fetch-Site`` there (Chromium 156: 0.0.0.0, ::, ::ffff:127.0.0.1), so that any page could ask.
+    """
+    return address.is_unspecified or (isinstance(address, IPv6Address) and address.ipv4_mapped is not None)
 
 
 def debug_routes(

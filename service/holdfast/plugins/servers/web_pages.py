@@ -1,9 +1,10 @@
 """Routes of the web endpoint: a listener for browsers on this machine, read-only, whose content plugins offer.
 
 Any user of the machine reaches a port on the loopback interface, and so does any web page that a browser there shows.
-A page of another site gets nothing: the request must name this listener by an address (a page's own host name may
-resolve to any address, ours too), and must come from the address bar or from this listener's own page. The headers of
-an answer limit the browser: nothing is loaded from elsewhere, and no script runs but ours.
+A page of another site gets nothing: the request must name this listener by a loopback address (a page's own host name
+may resolve to any address, ours too; and only there browsers say over HTTP where a request is from), and must come from
+the address bar or from this listener's own page. The headers of an answer limit the browser: nothing is loaded from
+elsewhere, and no script runs but ours.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from holdfast.errors import ServedAlready
 from holdfast.listener.http import Request, RequestRefused, Response, Route, Routes
 from holdfast.plugin.services import Page, PageRequest, ShowPage
 from holdfast.plugin.serving import ServingBoard
-from holdfast.plugins.servers.pages import is_address
+from holdfast.plugins.servers.pages import is_loopback
 
 #: On every answer. A page names what else it needs in ``Page.policy``.
 _HEADERS = (
@@ -86,8 +87,8 @@ def guard_web(request: Request) -> None:
     """
     if request.method not in ("GET", "HEAD"):
         raise RequestRefused(403, "this listener only reads")
-    if not is_address(request.host):
-        raise RequestRefused(403, "ask by address, as in http://127.0.0.1:PORT/")
+    if not is_loopback(request.host):
+        raise RequestRefused(403, "ask by loopback address, as in http://127.0.0.1:PORT/")
     if request.fetch_site not in ("none", "same-origin") or request.origin not in ("", f"http://{request.host}"):
         raise RequestRefused(403, "not for the pages of other sites")
 

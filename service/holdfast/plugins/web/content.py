@@ -64,8 +64,8 @@ class Node(Struct, frozen=True):
 
 def text(words: object) -> str:
     """A text in HTML: inert, escaped, and cut if it is very long."""
-    shown = inert(str(words))
-    return escape(shown if len(shown) <= LONGEST else f"{shown[:LONGEST]}…")
+    whole = str(words)
+    return escape(inert(whole[:LONGEST])) + "…" * (len(whole) > LONGEST)
 
 
 def link(path: str, words: object, **query: object) -> str:

@@ -20,6 +20,9 @@ NODE_S, VICTIMS_S = 2.0, 10.0  # an answer is read again after this time; a rank
 CANDIDATES = 5
 KILLS = 20
 MAX_PID = 2**22
+NO_PLACEMENT = "placement does not run"
+#: In place of the reason for users without access to the files: it may quote a value, as a password.
+REFUSED = "yes; the reason, on the node: holdfast status"
 
 
 class Site:
@@ -33,16 +36,16 @@ class Site:
     async def overview(self, request: PageRequest) -> Page:
         """The first page."""
         if self._placement is None:
-            return self._page("overview", content.overview(self._facts(), None, None, ["placement does not run"]))
+            return self._page("overview", content.overview(self._facts(request), None, None, [NO_PLACEMENT]))
         node, victims = await self.node.latest(), await self.victims.latest()
         missing = [error for error in (self.node.error, self.victims.error) if error]
-        return self._page("overview", content.overview(self._facts(), node, victims, missing))
+        return self._page("overview", content.overview(self._facts(request), node, victims, missing))
 
     async def processes(self, request: PageRequest) -> Page:
         """Processes under a rule, or under any."""
         node = await self.node.latest() if self._placement is not None else None
         if node is None:
-            return self._page("processes", content.not_there(self.node.error or "placement does not run"), 503)
+            return self._page("processes", content.not_there(self.node.error or NO_PLACEMENT), 503)
         query = request.query
         number = query.get("page", "1")
         page = int(number) if number.isascii() and number.isdigit() and len(number) < 8 else 1
@@ -81,7 +84,7 @@ class Site:
         answer: pb.VictimsResponse = await self._placement.Victims(pb.VictimsRequest(limit=CANDIDATES), None)
         return answer
 
-    def _facts(self) -> Facts:
+    def _facts(self, request: PageRequest) -> Facts:
         context = self._context
         board, now = context.serving, context.daemon.configuration()
         failed = [one for one in context.plugins if one.state is State.FAILED and one.error is not None]
@@ -92,7 +95,7 @@ class Site:
             tuple((one.uri, sentence(one.error)) for one in failed if one.error is not None),
             now.hash[:12],
             time.time() - now.since_unix_ns / 1e9,
-            now.refused,
+            now.refused if request.is_private or not now.refused else REFUSED,
             now.is_last_good,
             now.needs_restart,
         )

@@ -4,6 +4,7 @@ import pytest
 from holdfast.errors import NotFound, ServedAlready
 from holdfast.plugin.services import Page
 from holdfast.plugin.serving import ServingBoard
+from holdfast.plugins.servers.pages import is_address
 from holdfast.plugins.servers.web_pages import WebPages, guard_web
 
 from tests.unit.listener.test_http import ask, serving
@@ -48,7 +49,16 @@ async def test_a_page_gets_the_query_and_whether_the_listener_is_private(is_priv
         ("GET", {"Sec-Fetch-Site": "same-origin"}, 200),
         ("GET", {"Sec-Fetch-Site": "none"}, 200),
         ("GET", {"Origin": "http://127.0.0.1:9421"}, 200),
+        ("GET", {"Host": "127.1.2.3"}, 200),
         ("GET", {"Host": "evil.example"}, 403),
+        ("GET", {"Host": ""}, 403),
+        ("GET", {"Host": "0.0.0.0:9421"}, 403),
+        ("GET", {"Host": "[::]:9421"}, 403),
+        ("GET", {"Host": "[::ffff:127.0.0.1]:9421"}, 403),
+        ("GET", {"Host": "[::ffff:7f00:1]"}, 403),
+        ("GET", {"Host": "[::ffff:0:0]"}, 403),
+        ("GET", {"Host": "10.0.0.1:9421"}, 403),
+        ("GET", {"Host": "localhost.:9421"}, 403),
         ("GET", {"Host": "127.0.0.1.evil.example"}, 403),
         ("GET", {"Origin": "http://evil.example"}, 403),
         ("GET", {"Origin": "null"}, 403),
@@ -63,6 +73,12 @@ async def test_only_a_person_a_program_and_our_own_page_are_answered(method, hea
     made, _ = pages()
     async with serving(made.routes(), guard=guard_web) as (address, _):
         assert (await ask(address, method, "/", **{**NAMED, **headers}))[0] == status
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0:9422", "[::]", "[::ffff:127.0.0.1]:9422", "[::ffff:0:0]", "", "x"])
+def test_names_of_this_machine_that_browsers_do_not_take_for_it_are_no_addresses(host):
+    assert not is_address(host)
+    assert is_address("10.0.0.1:9422")
 
 
 async def test_healthz_is_the_loop_and_readyz_is_the_daemons_health():

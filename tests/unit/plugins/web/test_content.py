@@ -1,5 +1,6 @@
 """The page's HTML: what it says, and that no name in it is markup."""
 
+import time
 from html.parser import HTMLParser
 
 import pytest
@@ -102,6 +103,10 @@ def test_a_name_is_text_and_never_an_element_an_attribute_or_a_control(fragment)
 
 def test_a_text_is_cut_when_it_is_very_long():
     assert text("<" * 5000) == "&lt;" * 4096 + "…"
+    assert text("<" * 4096) == "&lt;" * 4096
+    began = time.thread_time()
+    assert text("\u202e" * 2_000_000) == "\\u202e" * 4096 + "…"  # a command line may have 2 MiB
+    assert time.thread_time() - began < 0.5  # 1.6 s if all of it is escaped first
 
 
 @pytest.mark.parametrize(

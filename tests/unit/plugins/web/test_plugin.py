@@ -67,6 +67,16 @@ async def test_a_process_that_is_gone_is_not_found():
     assert "process 7: not found" in shown.body.decode()
 
 
+async def test_why_files_are_refused_is_only_for_users_of_the_socket():
+    async with running(PlacementApi(), refused="c.yaml:1: token: hunter2 is too short") as site:
+        for_all, for_some = [(await site.overview(asked(private))).body.decode() for private in (False, True)]
+    assert "hunter2" not in for_all
+    assert "holdfast status" in for_all
+    assert "hunter2 is too short" in for_some
+    async with running(PlacementApi()) as site:
+        assert "Refused files" not in (await site.overview(asked())).body.decode()
+
+
 async def test_any_number_of_readers_costs_one_read():
     api = PlacementApi()
     async with running(api) as site:

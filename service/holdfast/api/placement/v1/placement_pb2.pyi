@@ -454,10 +454,18 @@ class PreviewRequest(_message.Message):
     def __init__(self, rule: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class TryRequest(_message.Message):
-    __slots__ = ("rules_yaml",)
+    __slots__ = ("rules_yaml", "page_size", "page_token", "filters", "read_mask")
     RULES_YAML_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     rules_yaml: str
-    def __init__(self, rules_yaml: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, rules_yaml: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class Planned(_message.Message):
     __slots__ = ("process", "decision")
@@ -478,12 +486,20 @@ class PreviewResponse(_message.Message):
     def __init__(self, planned: _Optional[_Iterable[_Union[Planned, _Mapping]]] = ..., looked_at: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class VictimsRequest(_message.Message):
-    __slots__ = ("cgroup", "limit")
+    __slots__ = ("cgroup", "limit", "page_size", "page_token", "filters", "read_mask")
     CGROUP_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
+    READ_MASK_FIELD_NUMBER: _ClassVar[int]
     cgroup: str
     limit: int
-    def __init__(self, cgroup: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    read_mask: _field_mask_pb2.FieldMask
+    def __init__(self, cgroup: _Optional[str] = ..., limit: _Optional[int] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filters: _Optional[_Iterable[str]] = ..., read_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
 
 class Candidate(_message.Message):
     __slots__ = ("pid", "comm", "oom_score_adj", "points", "why", "memory_pages", "rule", "pod", "group")
@@ -544,14 +560,16 @@ class Ranking(_message.Message):
     def __init__(self, domain: _Optional[str] = ..., limit_pages: _Optional[int] = ..., swap_pages: _Optional[int] = ..., usage_pages: _Optional[int] = ..., processes: _Optional[int] = ..., now: _Optional[_Union[Order, _Mapping]] = ..., after_rules: _Optional[_Union[Order, _Mapping]] = ...) -> None: ...
 
 class VictimsResponse(_message.Message):
-    __slots__ = ("rankings", "page_bytes", "uncertainty_pages")
+    __slots__ = ("rankings", "page_bytes", "uncertainty_pages", "next_page_token")
     RANKINGS_FIELD_NUMBER: _ClassVar[int]
     PAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     UNCERTAINTY_PAGES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     rankings: _containers.RepeatedCompositeFieldContainer[Ranking]
     page_bytes: int
     uncertainty_pages: int
-    def __init__(self, rankings: _Optional[_Iterable[_Union[Ranking, _Mapping]]] = ..., page_bytes: _Optional[int] = ..., uncertainty_pages: _Optional[int] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, rankings: _Optional[_Iterable[_Union[Ranking, _Mapping]]] = ..., page_bytes: _Optional[int] = ..., uncertainty_pages: _Optional[int] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class KillsRequest(_message.Message):
     __slots__ = ("limit", "page_size", "page_token", "filters", "read_mask")
@@ -709,16 +727,18 @@ class RestoreResponse(_message.Message):
     def __init__(self, given_back: _Optional[int] = ..., left: _Optional[int] = ..., gone: _Optional[int] = ..., failed: _Optional[_Iterable[str]] = ..., apart: _Optional[int] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("rule", "snapshot", "resume_token", "bookmarks")
+    __slots__ = ("rule", "snapshot", "resume_token", "bookmarks", "filters")
     RULE_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     BOOKMARKS_FIELD_NUMBER: _ClassVar[int]
+    FILTERS_FIELD_NUMBER: _ClassVar[int]
     rule: str
     snapshot: bool
     resume_token: str
     bookmarks: bool
-    def __init__(self, rule: _Optional[str] = ..., snapshot: bool = ..., resume_token: _Optional[str] = ..., bookmarks: bool = ...) -> None: ...
+    filters: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, rule: _Optional[str] = ..., snapshot: bool = ..., resume_token: _Optional[str] = ..., bookmarks: bool = ..., filters: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Report(_message.Message):
     __slots__ = ("happening", "pid", "start_ticks", "comm", "rule", "changes", "detail", "at", "pod", "resume_token", "placement", "happening_enum")

@@ -7,7 +7,7 @@ The rules are in `holdfast.node.rule.ruleset`, the decisions they lead to in `ho
 - `active_rules`, `bundled`: the rules in force, and those of a bundle
 - `service`, `message`, `shared_run`: the API, its messages, one scan for several callers
 - `error_reason`: the reasons of its errors
-- `report_log`: the latest reports, for watchers
+- `report_log`, `watching`: the latest reports, and their streams for watchers
 - `selection`, `list_maker`: filters, pages and masks of its lists, and these made in slices
 - `refused_annotations`: annotations that were refused
 - `recorder`, `api_server`: Kubernetes Events, and the server that they are written to

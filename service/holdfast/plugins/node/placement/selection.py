@@ -55,6 +55,11 @@ class Selection(Struct, Generic[M], frozen=True):
     state: int = 0
 
     @property
+    def is_everything(self) -> bool:
+        """Whether the answer is the whole list, with every field."""
+        return self.filter.matches_everything and self.mask is None and not self.is_paged
+
+    @property
     def is_paged(self) -> bool:
         """Whether the answer is one page."""
         return self.size > 0
@@ -102,7 +107,7 @@ def selection_of(request: Any, kind: type[M], state: Sequence[str] = ()) -> Sele
     of_state = zlib.crc32("\0".join(state).encode())
     return Selection(
         kind,
-        _filter_of(request.filters, kind),
+        filter_of(request.filters, kind),
         _mask_of(request.read_mask, kind),
         min(request.page_size, LARGEST_PAGE),
         _read(request.page_token, made, of_state) if request.page_token else (),
@@ -141,8 +146,12 @@ def _mask_of(mask: FieldMask, kind: type[Message]) -> FieldMask | None:
     return canonical
 
 
-def _filter_of(filters: Sequence[str], kind: type[Message]) -> Filter:
-    """Compile filters whose paths are fields of an item."""
+def filter_of(filters: Sequence[str], kind: type[Message]) -> Filter:
+    """Compile filters whose paths are fields of an item.
+
+    Raises:
+        InvalidArgument: they are no filters of such items, or too many.
+    """
     if not filters:
         return EVERYTHING
     if (size := sum(map(len, filters))) > MOST_FILTER_TEXT:

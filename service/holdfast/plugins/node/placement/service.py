@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -17,7 +18,6 @@ from holdfast.cgroups import UNIFIED
 from holdfast.errors import (
     ConfigError,
     NotFound,
-    OutOfRange,
     ProcessGone,
     ResourceExhausted,
     Unavailable,
@@ -42,8 +42,9 @@ from holdfast.plugins.node.placement import message
 from holdfast.plugins.node.placement.error_reason import invalid, reasons
 from holdfast.plugins.node.placement.list_maker import ListMaker
 from holdfast.plugins.node.placement.report_log import ReportLog
-from holdfast.plugins.node.placement.selection import Key, selection_of
-from holdfast.plugins.node.placement.shared_run import SharedRun, retrieve_error
+from holdfast.plugins.node.placement.selection import Key, Selection, selection_of
+from holdfast.plugins.node.placement.shared_run import SharedRun
+from holdfast.plugins.node.placement.watching import Watches
 
 if TYPE_CHECKING:
     from holdfast.pods.created import CreatedFile
@@ -53,7 +54,6 @@ LONGEST_TTL_S = 30 * 86400.0
 CANDIDATES = 10
 KILLS = 1000
 EVERY_KILL = 2**31  # more than are ever kept
-BOOKMARK_EVERY = 500  # reports of other rules: a watcher's token is never older
 MOST_CANDIDATES = 10_000  # of all groups together that one answer names, but for `CANDIDATES` of each
 MOST_TRIED_BYTES = 256 * 1024  # of rules that are sent to be tried, some 5,000
 TRIES_S = 30.0  # for the rules of one `Try`; one is tried at a time
@@ -93,8 +93,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
     def __init__(self, engine: Engine, active_rules: RulesInForce, reports: ReportLog) -> None:
         self._engine = engine
         self._active_rules = active_rules
-        self._reports = reports
-        self._snapshot: asyncio.Future[tuple[tuple[Placement, ...], int]] | None = None
+        self._watches = Watches(reports, engine, self._check_engine)
         self._machine: HostFacts | None = None
         self._placed = SharedRun(self._placements)
         self._foreseen = SharedRun(self._look_ahead)
@@ -186,10 +185,15 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         """Return the changes that the rules in force would make."""
         self._check_rule(request.rule)
         selection = selection_of(request, pb.Planned)
-        foreseen = await self._foreseen.ask()
-        if request == pb.PreviewRequest():
+        return await self._selected(await self._foreseen.ask(), selection, request.rule)
+
+    async def _selected(
+        self, foreseen: pb.PreviewResponse, selection: Selection[pb.Planned], rule: str = ""
+    ) -> pb.PreviewResponse:
+        """Return the part of a preview that the caller wants."""
+        if selection.is_everything and not rule:
             return foreseen
-        wanted = [some for some in foreseen.planned if request.rule in ("", some.decision.rule)]
+        wanted = [some for some in foreseen.planned if rule in ("", some.decision.rule)]
         planned, token = await self._lists.make(selection, wanted, lambda some: (some.process.pid,), lambda some: some)
         return pb.PreviewResponse(planned=planned, looked_at=foreseen.looked_at, next_page_token=token)
 
@@ -201,8 +205,10 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
         size = len(request.rules_yaml.encode(errors="replace"))
         if size > MOST_TRIED_BYTES:
             raise invalid("rules_yaml", f"{size} bytes are more than {MOST_TRIED_BYTES}: try them in parts")
+        selection = selection_of(request, pb.Planned)
         async with self._trying:
-            return await asyncio.to_thread(self._try, request.rules_yaml)
+            foreseen = await asyncio.to_thread(self._try, request.rules_yaml)
+        return await self._selected(foreseen, selection)
 
     def _try(self, text: str) -> pb.PreviewResponse:
         until = time.monotonic() + TRIES_S
@@ -233,6 +239,7 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
 
     async def Victims(self, request: pb.VictimsRequest, context: object) -> pb.VictimsResponse:  # noqa: N802
         """Rank the processes that the OOM killer would choose."""
+        selection = selection_of(request, pb.Ranking)
         ranked = await self._ranked.ask()
         pairs = ranked.pairs
         if request.cgroup:
@@ -240,11 +247,16 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             if path not in ranked.domains:
                 raise NotFound(f"{path}: memory cgroup with a limit", reason="CGROUP_NOT_FOUND", field="cgroup")
             pairs = tuple(pair for pair in pairs if valid(pair[0].domain.path) == path)
-        limit = min(request.limit or CANDIDATES, max(CANDIDATES, MOST_CANDIDATES // max(1, len(pairs))))
+        most = min(len(pairs), selection.size or len(pairs))
+        limit = min(request.limit or CANDIDATES, max(CANDIDATES, MOST_CANDIDATES // max(1, most)))
+        rankings, token = await self._lists.make(
+            selection, pairs, _by_domain, lambda pair: message.ranking(*pair, ranked.rules, limit)
+        )
         return pb.VictimsResponse(
-            rankings=[message.ranking(now, after, ranked.rules, limit) for now, after in pairs],
+            rankings=rankings,
             page_bytes=ranked.host.page_bytes,
             uncertainty_pages=uncertainty_pages(ranked.host),
+            next_page_token=token,
         )
 
     def _rank_all(self) -> _Ranked:
@@ -319,53 +331,11 @@ class PlacementService(placement_pb2_grpc.PlacementServicer):
             self._active_rules.changed_otherwise()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.Report]:  # noqa: N802
-        """Stream the reports from a beginning on; the headers are sent at once, as the sign that it has begun."""
+        """Stream the reports that a client wants, from a beginning on."""
         self._check_rule(request.rule)
-        with self._reports.watching() as wake:
-            number, snapshot = await self._beginning(request)
-            await context.send_initial_metadata(())
-            if snapshot is not None:
-                for placed in snapshot:
-                    if request.rule in ("", placed.rule):
-                        yield message.present(placed)
-                snapshot = None  # the stream goes on for long
-                yield message.synced(self._reports.token(number))
-            elif request.bookmarks:
-                yield message.bookmark(self._reports.token(number))
-            known = number  # the report that the client's last token names
-            while True:
-                wake.clear()
-                while (report := self._reports.after(number)) is not None:
-                    number += 1
-                    if request.rule in ("", report.rule):
-                        known = number
-                        yield message.report(report, self._reports.token(number))
-                    elif request.bookmarks and number - known >= BOOKMARK_EVERY:
-                        known = number
-                        yield message.bookmark(self._reports.token(number))
-                await wake.wait()
-
-    async def _beginning(self, request: pb.WatchRequest) -> tuple[int, tuple[Placement, ...] | None]:
-        """Return the number of the report after which a watcher begins, and the placements if it wants them."""
-        if request.resume_token:
-            try:
-                return self._reports.number(request.resume_token), None
-            except OutOfRange:
-                if not request.snapshot:
-                    raise
-        if not request.snapshot:
-            return self._reports.last, None
-        self._check_engine()
-        if self._snapshot is None:  # one that is being taken serves all watchers that ask meanwhile
-            self._snapshot = asyncio.wrap_future(self._engine.snapshot(lambda: self._reports.last))
-            self._snapshot.add_done_callback(self._forget_snapshot)
-        with reasons():
-            placed, number = await asyncio.shield(self._snapshot)
-        return number, placed
-
-    def _forget_snapshot(self, taken: asyncio.Future[Any]) -> None:
-        self._snapshot = None
-        retrieve_error(taken)
+        async with aclosing(self._watches.stream(request, context)) as reports:
+            async for report in reports:
+                yield report
 
     def register_grpc(self, registrar: Any) -> None:
         """Offer the service; the read-only methods on TCP too."""
@@ -407,6 +377,10 @@ def _preview(preview: PreviewResult) -> pb.PreviewResponse:
 
 def _by_pid(placement: Placement) -> Key:
     return (placement.pid,)
+
+
+def _by_domain(pair: tuple[Ranking, Ranking]) -> Key:
+    return tuple(valid(pair[0].domain.path).encode())
 
 
 def _newest_first(kill: Kill) -> Key:

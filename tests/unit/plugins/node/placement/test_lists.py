@@ -109,6 +109,48 @@ async def test_a_preview_has_pages_filters_and_a_mask(service):
     assert only.process.pid == 60
 
 
+async def test_a_try_has_pages_filters_and_a_mask(service):
+    sent = "".join(
+        f"- {{name: {name}, match: {{comm: {comm}}}, oom_score_adj: 5}}\n"
+        for name, comm in (("db", "postgres"), ("web", "nginx"))
+    )
+    request = pb.TryRequest(rules_yaml=sent, page_size=1, read_mask=FieldMask(paths=["process.pid"]))
+    first, second = await pages(service.Try, request)
+    assert (list(first.planned), first.looked_at) == ([pb.Planned(process=pb.Process(pid=50))], 3)
+    assert [one.process.pid for one in second.planned] == [60]
+    tried = await service.Try(pb.TryRequest(rules_yaml=sent, filters=["decision.rule==web"]), None)
+    assert [one.process.pid for one in tried.planned] == [60]
+    token = first.next_page_token
+    with pytest.raises(InvalidArgument, match="it belongs to a request with other fields"):
+        await service.Try(pb.TryRequest(rules_yaml="[]", page_size=1, page_token=token), None)
+
+
+class TestVictims:
+    async def test_pages_are_by_domain_and_each_has_the_units(self, service):
+        answers = await pages(service.Victims, pb.VictimsRequest(page_size=2))
+        assert [[one.domain for one in answer.rankings] for answer in answers] == [["/", "/system.slice"], ["/web"]]
+        assert {answer.page_bytes for answer in answers} == {4096}
+        whole = await service.Victims(pb.VictimsRequest(), None)
+        assert [one.domain for one in whole.rankings] == ["/", "/web", "/system.slice"], "the fullest first"
+        assert {one.domain: one for answer in answers for one in answer.rankings} == {
+            one.domain: one for one in whole.rankings
+        }
+
+    async def test_filters_and_a_mask_are_over_a_ranking(self, service):
+        request = pb.VictimsRequest(filters=["limit_pages==1000"], read_mask=FieldMask(paths=["domain", "processes"]))
+        answer = await service.Victims(request, None)
+        assert list(answer.rankings) == [pb.Ranking(domain="/web", processes=answer.rankings[0].processes)]
+        with pytest.raises(InvalidArgument, match=r'Ranking has no text or number "now\.candidates"'):
+            await service.Victims(pb.VictimsRequest(filters=["now.candidates"]), None)
+
+    async def test_a_page_may_name_more_candidates_of_each_domain(self, engine, monkeypatch):
+        monkeypatch.setattr("holdfast.plugins.node.placement.service.CANDIDATES", 1)
+        monkeypatch.setattr("holdfast.plugins.node.placement.service.MOST_CANDIDATES", 2)
+        for size, expected in ((0, 1), (1, 2)):
+            answer = await service_of(engine).Victims(pb.VictimsRequest(limit=9, page_size=size), None)
+            assert len(answer.rankings[0].now.candidates) == expected
+
+
 class TestKills:
     @pytest.fixture
     def engine(self):

@@ -160,6 +160,44 @@ async def test_reports_of_other_rules_bring_a_bookmark_now_and_then(node):
         assert (await first).pid == 8, "a client that does not know them gets none"
 
 
+async def test_filters_let_through_reports_and_the_processes_of_a_snapshot(node):
+    node.engine.placed += (Placement(60, 600, "nginx", "r2"),)
+    async with aclosing(node.watch(snapshot=True, filters=["comm==nginx", "happening==held,pid==2"])) as watch:
+        present, synced = await anext(watch), await anext(watch)
+        node.tell(*(report_of(pid) for pid in range(60)))
+        held = await anext(watch)
+    assert [one.happening for one in (present, synced, held)] == ["present", "synced", "held"]
+    assert (present.pid, held.pid) == (60, 2)
+
+
+async def test_reports_that_filters_leave_out_bring_bookmarks_and_do_not_keep_the_loop(node):
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with aclosing(node.watch(filters=["pid==9999"], bookmarks=True)) as watch:
+        await anext(watch)
+        node.tell(*map(report_of, range(10_000)))
+        serving = asyncio.ensure_future(others())
+        reports = [await anext(watch) for _ in range(20)]
+        serving.cancel()
+    assert [one.happening for one in reports] == [*["bookmark"] * 19, "held"]
+    assert [node.log.number(one.resume_token) for one in reports] == [*range(500, 10_000, 500), 10_000]
+    assert turns > 300, "others are served at each 25 of them"
+
+
+@pytest.mark.parametrize("filters", [["stat==held"], ["pid"] * 33, ["=="], ["changes"]])
+async def test_a_filter_that_is_none_is_refused_and_nobody_watches(node, filters):
+    with pytest.raises(InvalidArgument) as caught:
+        await anext(node.watch(filters=filters))
+    assert (caught.value.reason, caught.value.field) == ("INVALID_FIELD", "filters")
+    assert not node.log.is_watched
+
+
 async def test_who_reads_too_slowly_is_ended_and_costs_no_more(node):
     async with aclosing(node.watch(bookmarks=True)) as watch:
         await anext(watch)
