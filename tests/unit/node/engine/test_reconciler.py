@@ -375,6 +375,23 @@ class TestInheritance:
         under()
         assert undone(node)
 
+    @pytest.mark.parametrize("moments", range(5))
+    def test_what_goes_into_the_background_while_its_parent_is_restored_is_restored_too(self, node, under, moments):
+        under(VALUE)
+        parent = node.started("a")
+        adj, own_adj = parent.adj, parent.own_adj
+
+        def forks_twice():  # it began before the parent had its own value again
+            between = node.forked(parent)
+            between.adj, between.own_adj = adj, own_adj
+            node.forked(between).comm = "none"
+            node.kernel.exit(between)
+
+        node.kernel.meanwhile.append((moments, forks_twice))
+        node.examiner.restore()
+        assert not node.kernel.meanwhile
+        assert undone(node)
+
     @pytest.mark.parametrize("moments", range(6))
     def test_so_it_is_when_the_rescan_that_finds_it_takes_long(self, node, under, moments):
         """Rows that went are remembered for a second, and a rescan may take longer."""
