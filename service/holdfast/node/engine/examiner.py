@@ -382,7 +382,7 @@ class Examiner:
         Raises:
             Unavailable: see `adopt`.
         """
-        self.performer.perform(self.reconciler.requests.adopt_files(rows, self.context.executor.says))
+        self.performer.perform(self.reconciler.requests.adopt_files(rows, self.context.executor.find))
         self.journal.catch_up()
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
