@@ -138,7 +138,9 @@ class Node:
             forker = self.kernel.processes.get(program.ppid)
             program.lost = program.lost or program.ppid != parent or (forker is not None and forker.lost)
         for child in self.forked_slowly:
-            child.lost = child.lost or self.journal.table.held(child.pid, child.start_ticks) is None
+            row = self.journal.table.adj(child.pid, child.start_ticks)
+            before = child.adj if row is None else row.before
+            child.lost = child.lost or before != child.own_adj  # a row of its group may be all that is known of it
         self.forked_slowly.clear()
         for program, was in known:
             if not had_room and was and was != befores(self.journal.table, program):

@@ -231,6 +231,53 @@ def test_a_tree_of_processes_is_as_it_was(run, obedient, rule, tree, places, how
     assert engine.rows() == []
 
 
+#: Takes the rule's name; for a line, forks 60 into the background, which take another one, and says their pids.
+FORKING = """
+import os, sys, time
+def name(given):
+    with open('/proc/self/comm', 'w') as file:
+        file.write(given)
+name(sys.argv[1])
+print('named', flush=True)
+sys.stdin.readline()
+for _ in range(60):
+    time.sleep(0.0005)
+    parent = os.fork()
+    if parent == 0:
+        os.setsid()
+        if os.fork() == 0:
+            name(sys.argv[2])
+            os.dup2(os.open('/dev/null', os.O_RDONLY), 0)
+            print(os.getpid(), flush=True)
+            time.sleep(600)
+        os._exit(0)
+    os.waitpid(parent, 0)
+"""
+
+
+def test_what_goes_into_the_background_while_all_is_restored_at_a_stop_is_restored_too(run, obedient):
+    engine = run({"match": {"comm": NAME}, "oom_score_adj": 500})
+    others = [obedient() for _ in range(20)]
+    for one in others:
+        one.name(NAME)
+    forking = subprocess.Popen(
+        [sys.executable, "-SE", "-c", FORKING, NAME, NOBODY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert forking.stdout.readline() == "named\n"
+    engine.settle()
+    assert adj_of(forking.pid) == 500
+    forking.stdin.write("\n")
+    forking.stdin.flush()
+    engine.engine.stop(restore=True)
+    obedient.forked += [int(forking.stdout.readline()) for _ in range(60)]
+    forking.wait()
+    forking.stdin.close()
+    forking.stdout.close()
+    assert {adj_of(pid) for pid in obedient.forked} == {0}
+    assert {adj_of(one.pid) for one in others} == {7}
+    assert engine.rows() == []
+
+
 def test_a_tree_is_found_after_kill_9_and_what_forked_meanwhile_too(run, obedient, rule, tree, places, tmp_path):
     engine = run(rule)
     leader = obedient()

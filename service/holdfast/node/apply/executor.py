@@ -310,9 +310,9 @@ class Executor:
 
     # -- files and groups --------------------------------------------------------------------------------------------
 
-    def says(self, row: FileRow) -> bool:
-        """Whether a group's file has the text of the row."""
-        return self._groups.says(row)
+    def find(self, row: FileRow) -> FileRow | None:
+        """Return the row of a file that has the text of ``row``, with its group's inode; None: it has another text."""
+        return self._groups.find(row)
 
     def check_groups(self) -> None:
         """Forget groups of ours that another program removed."""

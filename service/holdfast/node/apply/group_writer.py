@@ -192,13 +192,14 @@ class GroupWriter:
         inode = self._hierarchy.tree(row.hierarchy).inode(row.path)
         return inode != 0 and row.inode in (0, inode)
 
-    def says(self, row: FileRow) -> bool:
-        """Whether a group's file has the text of the row."""
+    def find(self, row: FileRow) -> FileRow | None:
+        """Return the row of a file that has the text of ``row``, with its group's inode; None: it has another text."""
         try:
-            now = self._hierarchy.tree(row.hierarchy).read(row.path, row.file)
-            return row.written is not None and has(row.file, row.written, now)
+            tree = self._hierarchy.tree(row.hierarchy)
+            inode, now = tree.inode(row.path), tree.read(row.path, row.file)  # a group made after that is not this one
         except HoldfastError:  # the group is gone, or has no such file
-            return False
+            return None
+        return replace(row, inode=inode) if row.written is not None and has(row.file, row.written, now) else None
 
     def unset(self, row: FileRow, parts: Collection[str] | None = None) -> How:
         """Restore a file, or only these parts of it, as far as its text is ours.

@@ -70,8 +70,7 @@ class Engine:
             LOG.info(
                 "restored what the rules wrote", values=restored.given_back, left=restored.left, failed=restored.failed
             )
-        self._loop.journal.tidy()  # what found no room until now
-        self._loop.proc.close()
+        self._loop.close()
 
     def set_rules(self, rules: Rules) -> Future[None]:
         """Decide by these rules from now on. Done when they are in force; the rescan that follows may take longer.

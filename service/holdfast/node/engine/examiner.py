@@ -382,7 +382,7 @@ class Examiner:
         Raises:
             Unavailable: see `adopt`.
         """
-        self.performer.perform(self.reconciler.requests.adopt_files(rows, self.context.executor.says))
+        self.performer.perform(self.reconciler.requests.adopt_files(rows, self.context.executor.find))
         self.journal.catch_up()
 
     def restore(self, rule: str | None = None, pid: int | None = None) -> Restored:
@@ -425,11 +425,11 @@ class Examiner:
             self.performer.at_once = None
 
     def _restore_latecomers(self) -> None:
-        """Restore processes that were being forked while their parents were restored."""
+        """Restore processes that were being forked while their parents were restored, and what these forked."""
         known = set(self.reconciler.table.processes)
         self.record_heirs()
         self.performer.pending.extend(self.reconciler.table.processes.keys() - known)
-        self._examine_pending()
+        self.take_forks()
 
     def _is_there(self, pid: int) -> bool:
         try:

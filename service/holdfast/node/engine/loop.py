@@ -194,7 +194,10 @@ class Loop:
         return self.calls.fileno() < 0
 
     def end(self) -> bool:
-        """Finish the waiting moves and end the threads. Blocks for milliseconds; False: a thread hangs, and is left."""
+        """Finish the waiting moves and end the threads. Blocks for milliseconds; False: a thread hangs, and is left.
+
+        Process events are still subscribed to; see `close`.
+        """
 
         def stop() -> None:
             self._stopping = True
@@ -205,10 +208,16 @@ class Loop:
         self.calls.end()
         if self._thread.is_alive() or not self.mover.stop(ENDS_S):
             return False
-        atexit.unregister(self.feed.close)
         self.calls.close()
         self.slow.close()
         return True
+
+    def close(self) -> None:
+        """Unsubscribe from process events, after everything is restored: until then processes fork."""
+        atexit.unregister(self.feed.close)
+        self.feed.close()
+        self.journal.tidy()  # what found no room until now
+        self.proc.close()
 
     def _readable_again(self, pid: int) -> None:
         """Examine a process on the engine's thread; called on a reading thread.
@@ -236,12 +245,12 @@ class Loop:
         except Exception as raised:
             LOG.error("the placement engine ended", error=f"{type(raised).__name__}: {raised}")
             error = raised
-        self.feed.close()
         self._watch.close()
         self.sweeps.give_up()
         if error is None:
             self.ended.set_result(None)
         else:
+            self.feed.close()
             self.ended.set_exception(error)
             self.calls.end()
 

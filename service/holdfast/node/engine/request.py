@@ -128,20 +128,21 @@ class Requests:
         ]
         return [Commit((row,)), *map(Look, (process.pid, *others))]
 
-    def adopt_files(self, rows: Iterable[FileRow], says: Callable[[FileRow], bool]) -> list[Action]:
+    def adopt_files(self, rows: Iterable[FileRow], find: Callable[[FileRow], FileRow | None]) -> list[Action]:
         """Take over files of a group that its creator wrote for a rule, as if we had written them.
 
-        ``says``: whether the file has the text of a row; another file is left out. But if another rule wrote over the
-        creator's text, and took that for the text before, the creator's text before replaces it.
+        ``find`` returns the row of a file that has the text of a row, with its group's inode; None: the file has
+        another text, and is left out. But if another rule wrote over the creator's text, and took that for the text
+        before, the creator's text before replaces it.
         """
         actions: list[Action] = []
         for row in rows:
             known = self._table.files.get((row.hierarchy, row.path, row.file))
             if known is not None and is_in_force(row.file, row.written or "", known.before, self._page_bytes):
                 actions.append(Amend(known, replace(known, before=row.before)))
-            elif says(row):
+            elif (found := find(row)) is not None:
                 give_back, origin = self._is_given_back(row.rule), self._rule_state.rules.origin_of(row.rule)
-                actions.append(Commit((replace(row, give_back=give_back, origin=origin),)))
+                actions.append(Commit((replace(found, give_back=give_back, origin=origin),)))
         return actions
 
     def _is_given_back(self, rule: str) -> bool:

@@ -13,7 +13,8 @@ Theory
 5. *Damage costs only the damaged line.* Each line has a checksum. An incomplete last line was never acknowledged and is
    dropped. Any other damaged line is reported, and the file is kept as ``journal.damaged-TIME``; the other lines count.
    A file of this boot in a format that this release cannot read is kept as ``journal.format-N-TIME``. The newer release
-   can take it up again after everything that this release wrote is restored.
+   can take it up again after everything that this release wrote is restored. While there is no room for the kept
+   file, the journal is not replaced, and nothing is written.
 6. *The file is rewritten from memory* when it, or its directory, was removed or replaced (`check`).
 """
 
@@ -55,6 +56,7 @@ class Journal:
         self._unknown: list[bytes] = []
         self._lines = 0
         self._is_stale = False  # something is in the file that should not be
+        self._unkept: Path | None = None  # a name under which the file is to be kept before it is replaced
         try:
             self._file = _opened(path)
             self._size = self._take_in()
@@ -185,6 +187,7 @@ class Journal:
         data += [text + b"\n" for text in self._unknown]
         data += [packed(row, self._seed) for row in rows]
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._keep()
         new = f"{self.path}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)
@@ -217,7 +220,7 @@ class Journal:
         if head is not None and head.boot_id != self._boot_id:
             lines = []
         elif head is not None and head.reads > FORMAT:
-            kept = self._put_aside(f"format-{head.format}-{int(time.time())}", text)
+            kept = self._put_aside(f"format-{head.format}-{int(time.time())}")
             LOG.error(
                 "the journal is of a newer format and was put aside: its values are not restored",
                 path=self.path, format=head.format, kept=kept,
@@ -248,30 +251,39 @@ class Journal:
                 self.table.take(found)
         self._lines = len(lines)
         if damaged:
-            kept = self._put_aside(f"damaged-{int(time.time())}", text)
+            kept = self._put_aside(f"damaged-{int(time.time())}")
             LOG.error(
                 "lines of the journal are damaged: their values are not restored",
                 path=self.path, lines=damaged, of=len(lines), kept=kept,
             )  # fmt: skip
             self._is_stale = True
 
-    def _put_aside(self, ending: str, text: bytes) -> Path | None:
-        """Keep the file under another name, and return it; None: there is no room for it.
+    def _put_aside(self, ending: str) -> Path:
+        """Keep the file under another name, now or before it is replaced, and return that name."""
+        self._unkept = kept = self.path.with_name(f"{self.path.name}.{ending}")
+        with contextlib.suppress(OSError):  # the rest is still worth reading
+            self._keep()
+        return kept
+
+    def _keep(self) -> None:
+        """Keep the file as it was at the start, if that is still to be done.
 
         A link finds room on a full disk, too. The file itself is replaced by a new one before it is written again.
+
+        Raises:
+            OSError: there is no room for it.
         """
-        kept = self.path.with_name(f"{self.path.name}.{ending}")
+        if self._unkept is None:
+            return
+        kept = self._unkept
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(kept)
         try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(kept)
-            try:
-                os.link(self.path, kept)
-            except OSError:  # a file system without links
-                kept.write_bytes(text)
-                os.chmod(kept, 0o600)
-        except OSError:  # the rest is still worth reading
-            return None
-        return kept
+            os.link(self.path, kept)
+        except OSError:  # a file system without links
+            kept.write_bytes(_all_of(self._file))
+            os.chmod(kept, 0o600)
+        self._unkept = None
 
     def _unavailable(self, error: OSError) -> Unavailable:
         why = reason_of(error)

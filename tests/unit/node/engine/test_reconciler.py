@@ -375,6 +375,23 @@ class TestInheritance:
         under()
         assert undone(node)
 
+    @pytest.mark.parametrize("moments", range(5))
+    def test_what_goes_into_the_background_while_its_parent_is_restored_is_restored_too(self, node, under, moments):
+        under(VALUE)
+        parent = node.started("a")
+        adj, own_adj = parent.adj, parent.own_adj
+
+        def forks_twice():  # it began before the parent had its own value again
+            between = node.forked(parent)
+            between.adj, between.own_adj = adj, own_adj
+            node.forked(between).comm = "none"
+            node.kernel.exit(between)
+
+        node.kernel.meanwhile.append((moments, forks_twice))
+        node.examiner.restore()
+        assert not node.kernel.meanwhile
+        assert undone(node)
+
     @pytest.mark.parametrize("moments", range(6))
     def test_so_it_is_when_the_rescan_that_finds_it_takes_long(self, node, under, moments):
         """Rows that went are remembered for a second, and a rescan may take longer."""
@@ -1343,10 +1360,10 @@ class TestFile:
         assert node.journal.table.files == {}
 
     def test_so_is_one_of_which_no_inode_was_noted(self, node):
-        """A runtime wrote the file, or the group was removed before its inode was read."""
+        """The group was removed before its inode was read."""
         node.kernel.make_group("/container")
         node.kernel.files["/container", "pids.max"] = "50"
-        node.examiner.adopt_files([FileRow(TREE, "/container", "pids.max", "max", "gone", written="50")])
+        node.journal.commit([FileRow(TREE, "/container", "pids.max", "max", "gone", written="50")])
         node.kernel.remove_group("/container")
         node.settle()
         assert table_of(node) == []
@@ -1797,19 +1814,32 @@ class TestAdoption:
         node.kernel.refuses = {"journal"}
         with pytest.raises(Unavailable, match="full"):
             node.examiner.adopt_files([row])
-        assert list(node.journal.table.files.values()) == [row]
+        noted = replace(row, inode=node.kernel.inodes["/src1"])
+        assert list(node.journal.table.files.values()) == [noted]
         node.kernel.refuses = set()
         node.examiner.adopt_files([row])
         node.restart()
-        assert list(node.journal.table.files.values()) == [row]
+        assert list(node.journal.table.files.values()) == [noted]
 
     def test_files_that_a_runtime_wrote_are_given_back(self, node, under):
         node.kernel.files["/src1", "pids.max"] = "50"
         row = FileRow(TREE, "/src1", "pids.max", "1000", "gone", written="50")
         node.examiner.adopt_files([row, FileRow(TREE, "/src2", "pids.max", "1", "gone", written="2")])
-        assert list(node.journal.table.files.values()) == [row]
+        assert list(node.journal.table.files.values()) == [replace(row, inode=node.kernel.inodes["/src1"])]
         node.settle()
         assert undone(node)
+
+    def test_a_group_of_the_same_name_that_another_program_made_since_keeps_its_text(self, node, under):
+        under({**SET, "name": "set"})
+        node.kernel.make_group("/container")
+        node.kernel.files["/container", "pids.max"] = "50"
+        node.examiner.adopt_files([FileRow(TREE, "/container", "pids.max", "max", "set", written="50")])
+        node.kernel.remove_group("/container")
+        node.kernel.make_group("/container")
+        node.kernel.files["/container", "pids.max"] = "50"
+        under()
+        assert node.kernel.files["/container", "pids.max"] == "50"
+        assert node.journal.table.files == {}
 
     def test_so_is_a_file_that_another_rule_wrote_over_before_it_was_told_of(self, node, under):
         """The value that the rule found was ours, of the rule before it."""

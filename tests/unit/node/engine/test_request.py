@@ -69,7 +69,7 @@ def test_a_limit_of_a_runtime_is_recognised_as_the_kernel_rounds_it(rule_state, 
     known = FileRow("", "/pod", "memory.max", rounded, "s", written="1048576")
     rule_state.table.put(known)
     reported = FileRow("", "/pod", "memory.max", "max", "r", written="250000")
-    (amended,) = requests.adopt_files([reported], lambda row: False)
+    (amended,) = requests.adopt_files([reported], lambda row: None)
     assert (type(amended), amended.row.before) == (Amend, "max")
 
 

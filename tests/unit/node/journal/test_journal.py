@@ -362,6 +362,41 @@ class TestDamaged:
         assert kept.read_bytes() == damaged
         assert len(reopened(path)) == len(known) + 1
 
+    @pytest.mark.parametrize("what", ["damaged", "newer"])
+    def test_without_links_and_room_for_what_is_kept_it_is_not_replaced(
+        self, journal, text, tmp_path, monkeypatch, what
+    ):
+        lines = text.split(b"\n")
+        if what == "damaged":
+            lines[1] = lines[1][:-3] + b"#" + lines[1][-2:]
+        else:
+            lines[0] = packed(Header(FORMAT + 1, FORMAT + 1, BOOT), 0).rstrip(b"\n")
+        path = copied(journal, tmp_path / "copy", b"\n".join(lines))
+
+        def refused(number):
+            def call(*unused):
+                raise OSError(number, os.strerror(number))
+
+            return call
+
+        monkeypatch.setattr(os, "link", refused(errno.EPERM))
+        monkeypatch.setattr(Path, "write_bytes", refused(errno.ENOSPC))
+        for _ in range(2):  # also after another start
+            again = Journal(path, BOOT)
+            with pytest.raises(Unavailable, match="nothing is written without it"):
+                again.commit([adj(70)])
+            again.tidy()
+            again.close()
+            assert os.listdir(path.parent) == ["journal"]
+            assert path.read_bytes() == b"\n".join(lines)
+        again = Journal(path, BOOT)
+        monkeypatch.undo()
+        again.commit([adj(70)])
+        again.close()
+        (kept,) = path.parent.glob("journal.*")
+        assert kept.read_bytes() == b"\n".join(lines)
+        assert adj(70) in reopened(path)
+
     def test_cut_at_every_byte_it_is_the_rows_that_were_whole(self, journal, text, tmp_path):
         for cut in range(len(text) + 1):
             path = copied(journal, tmp_path / "copy", text[:cut])
