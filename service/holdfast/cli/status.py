@@ -144,6 +144,9 @@ def _state(answers: Answers) -> Iterator[str]:
 def _missing(answers: Answers) -> Iterator[str]:
     yield from answers.refused
     config, placements, plugins = answers.of("config"), answers.of("placements"), answers.of("plugins")
+    placement = answers.of("placement")
+    if placement is not None and placement.events:
+        yield f"process events: {placement.events}"
     if config is not None and config.refused:
         yield f"the files are refused: {config.refused}"
     if config is not None and config.needs_restart:

@@ -83,6 +83,11 @@ def test_it_says_how_the_daemon_is_what_it_holds_what_is_missing_and_what_change
     ]
 
 
+def test_process_events_that_do_not_arrive_are_missing(daemon):
+    daemon.by_method["Status"] = pb.StatusResponse(events="operation not permitted")
+    assert "  process events: operation not permitted" in run(daemon).output.splitlines()
+
+
 def test_it_fits_on_a_screen_whatever_there_is(daemon):
     details = [pb.Refusal(reason=f"r{at}", detail=f"because of {at}") for at in range(50)]
     daemon.by_method["ListPlacements"] = pb.ListPlacementsResponse(
