@@ -182,6 +182,9 @@ class Opened:
     def start_ticks(self) -> int:
         return self._alive().start_ticks
 
+    def has_threads(self) -> bool:
+        return bool(self._alive().threads)
+
     def living_thread(self) -> None:
         """The first one runs."""
 

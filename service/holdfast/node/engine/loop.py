@@ -35,6 +35,7 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
+from holdfast.node.engine.cost_limit import MANY
 from holdfast.node.engine.cpu_share import CpuShare
 from holdfast.node.engine.event_limits import EventLimits
 from holdfast.node.engine.examiner import Examiner
@@ -273,7 +274,7 @@ class Loop:
         patience_ms = self._patience_ms()
         self._busy_since = 0.0
         ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
-        self._busy_since = time.monotonic()
+        self._busy_since = now = time.monotonic()
         self.examiner.limit_turn(TURN_S)
         served = False
         for descriptor, _ in ready:
@@ -288,12 +289,13 @@ class Loop:
                 self.calls.heard()
         if not served or self.sweeps.pending:
             self._take_forks()
-        self.examiner.limit_turn(0)  # a request is answered when all that it asks for is done
-        self.calls.carry_out()
-        self.examiner.limit_turn(TURN_S)
+        if self.calls.waiting:
+            self.examiner.limit_turn(0)  # a request is answered when all that it asks for is done
+            self.calls.carry_out()
+            self.examiner.limit_turn(TURN_S)
         if self.examiner.journal.table.overridden:
             self.examiner.expire(self.examiner.context.now())
-        if self.mover.waiting <= MOST_WAITING:
+        if self.sweeps.is_due(now) and self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
         for carried in self.mover.results():
@@ -301,8 +303,6 @@ class Loop:
                 self.examiner.on_carried(carried)
             except Exception as error:  # the error of one process must not lose the others' results
                 self.examiner.log_unreadable(carried.order.pid, error)
-        self._reporter.send()
-        self.mover.wake()
 
     def _poll_again(self) -> None:
         """Register the present descriptors with poll: the feed comes and goes, the kernel log comes."""
@@ -323,10 +323,9 @@ class Loop:
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
         if self.feed.tells_forks:  # no thread is woken for them, and the kernel keeps some thousands
             due = min(due, FORKS_S)
-        overridden = list(self.examiner.journal.table.overridden.values())
-        if overridden:
+        if overridden := self.examiner.journal.table.overridden:
             now = self.examiner.context.now()
-            due = min(due, min(row.left_ns(now.unix_ns, now.ticks) for row in overridden) / 1e9)
+            due = min(due, min(row.left_ns(now.unix_ns, now.ticks) for row in list(overridden.values())) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _forks(self) -> list[tuple[int, int]]:
@@ -351,6 +350,7 @@ class Loop:
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
         on_event, allows, performer = self.examiner.on_event, self._limits.of_event.allows, self.examiner.performer
+        at_first = performer.examined
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -361,12 +361,13 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    examined, began_s = performer.examined, time.thread_time()
+                    before = performer.examined
                     on_event(event.pid, event.at_ns)
-                    if performer.examined - examined > 1:
-                        took_s = time.thread_time() - began_s
-                        self._limits.cost.note(event.pid, performer.examined - examined, took_s, time.monotonic())
-            if self.examiner.performer.followed_changed:
+                    looks = performer.examined - before
+                    if looks >= MANY:
+                        took_s = self._serving.taken_s * looks / (performer.examined - at_first)
+                        self._limits.cost.note(event.pid, looks, took_s, time.monotonic())
+            if performer.followed_changed:
                 self.follow()
             self._mute()
             if len(events) < BATCH or self._serving.is_over:
