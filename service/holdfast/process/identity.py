@@ -194,8 +194,11 @@ class OpenProcess:
                 raise ProcessGone(f"{self._path}/{name}") from error
             return self.read(name)  # a file that we may not write
 
-    def exchange(self, name: str, value: bytes) -> bytes:
+    def exchange(self, name: str, value: bytes, old: bytes | None = None) -> bytes | None:
         """Write as `write` does; return the value read back through the same descriptor.
+
+        With ``old``, write only if the file has this text directly before the write (`last_look`); None: it has
+        another one.
 
         Raises:
             ProcessGone: the process ended.
@@ -203,7 +206,10 @@ class OpenProcess:
         """
         try:
             descriptor = self._opened(name, os.O_RDWR)
-            os.write(descriptor, value)
+            if old is None:
+                os.write(descriptor, value)
+            elif not last_look.replace(descriptor, old, value):
+                return None
             return os.pread(descriptor, _SHORT, 0)
         except OSError as error:
             raise _translated("write", f"{self._path}/{name}", error) from error

@@ -91,11 +91,10 @@ class Executor:
         """Write or restore an ``oom_score_adj``."""
         try:
             if isinstance(action, GiveBack):
-                return Wrote(action, self._give_back(process, action, oomscore.read_last(process)))
+                return Wrote(action, self._give_back(process, action))
             self.journal.commit((action.row,))
-            if oomscore.read_last(process) != action.change.before:  # it may have changed during the commit
+            if not oomscore.replace(process, action.change.before, action.change.after):
                 return Wrote(action, How.LEFT)
-            oomscore.write(process, action.change.after)
         except ProcessGone:
             return Wrote(action, How.GONE)
         except HoldfastError as error:
@@ -103,12 +102,11 @@ class Executor:
         return Wrote(action, How.DONE)
 
     @staticmethod
-    def _give_back(process: OpenProcess, action: GiveBack, present: int) -> How:
+    def _give_back(process: OpenProcess, action: GiveBack) -> How:
+        present, before = oomscore.read(process), action.row.before
         if not action.row.is_ours(present):
             return How.LEFT
-        if present != action.row.before:
-            oomscore.write(process, action.row.before)
-        return How.DONE
+        return How.DONE if present == before or oomscore.replace(process, present, before) else How.LEFT
 
     # -- cgroups -----------------------------------------------------------------------------------------------------
 

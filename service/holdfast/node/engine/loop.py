@@ -274,7 +274,7 @@ class Loop:
         patience_ms = self._patience_ms()
         self._busy_since = 0.0
         ready = self._poll.poll(patience_ms)  # in the order of `_poll_again`
-        self._busy_since = now = time.monotonic()
+        self._busy_since = time.monotonic()
         self.examiner.limit_turn(TURN_S)
         served = False
         for descriptor, _ in ready:
@@ -295,7 +295,7 @@ class Loop:
             self.examiner.limit_turn(TURN_S)
         if self.examiner.journal.table.overridden:
             self.examiner.expire(self.examiner.context.now())
-        if self.sweeps.is_due(now) and self.mover.waiting <= MOST_WAITING:
+        if self.mover.waiting <= MOST_WAITING:
             self.sweeps.step()
         self.mover.kick()
         for carried in self.mover.results():
@@ -303,6 +303,8 @@ class Loop:
                 self.examiner.on_carried(carried)
             except Exception as error:  # the error of one process must not lose the others' results
                 self.examiner.log_unreadable(carried.order.pid, error)
+        self._reporter.send()
+        self.mover.wake()
 
     def _poll_again(self) -> None:
         """Register the present descriptors with poll: the feed comes and goes, the kernel log comes."""
@@ -323,9 +325,10 @@ class Loop:
         due = min(self.sweeps.due, self._watch.due) - time.monotonic()
         if self.feed.tells_forks:  # no thread is woken for them, and the kernel keeps some thousands
             due = min(due, FORKS_S)
-        if overridden := self.examiner.journal.table.overridden:
+        overridden = list(self.examiner.journal.table.overridden.values())
+        if overridden:
             now = self.examiner.context.now()
-            due = min(due, min(row.left_ns(now.unix_ns, now.ticks) for row in list(overridden.values())) / 1e9)
+            due = min(due, min(row.left_ns(now.unix_ns, now.ticks) for row in overridden) / 1e9)
         return max(0.0, due * 1000) + 1
 
     def _forks(self) -> list[tuple[int, int]]:

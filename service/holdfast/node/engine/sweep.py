@@ -46,10 +46,6 @@ class Sweeps:
         """Whether `step` has something to do."""
         return self._going is not None or (self._wanted is not None and not self._rests())
 
-    def is_due(self, now: float) -> bool:
-        """Whether a rescan is under way, wanted or due; ``now`` monotonic."""
-        return self._going is not None or self._wanted is not None or now >= self._due
-
     @property
     def due(self) -> float:
         """When the next rescan comes by itself; monotonic."""

@@ -73,14 +73,16 @@ class Table:
         """Return the present row with the subject of ``row``."""
         match row:
             case MoveRow():
-                return held.moves.get(row.hierarchy) if (held := self.held(row.pid, row.start_ticks)) else None
+                held = self.held(row.pid, row.start_ticks)
+                return held.moves.get(row.hierarchy) if held is not None else None
             case AdjRow():
                 return self.adj(row.pid, row.start_ticks)
             case FileRow():
                 return self.files.get((row.hierarchy, row.path, row.file))
             case GroupRow():
                 return self.groups.get((row.hierarchy, row.path))
-        return held.override if (held := self.held(row.pid, row.start_ticks)) else None
+        held = self.held(row.pid, row.start_ticks)
+        return held.override if held is not None else None
 
     def put(self, row: Row) -> None:
         """Add a row in place of one with the same subject."""

@@ -50,8 +50,12 @@ def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Cla
     if not host.hierarchies:
         return (), (_NO_TREE,)
     hierarchies, refused = _hierarchies(target.controllers, host.hierarchies, host.controllers)
-    outside = {name: process.cgroups.get(name, "/") for name in hierarchies if _is_outside(process, name, target.path)}
-    lost = {name: limits_left(before, target.path, name, host) for name, before in outside.items()}
+    outside: dict[str, str] = {}
+    lost: dict[str, str] = {}
+    for name in hierarchies:
+        before = process.cgroups.get(name, "/")
+        if _is_outside(process, before, target.path):
+            outside[name], lost[name] = before, limits_left(before, target.path, name, host)
     group = host.groups.get(target.path)
     standing = [*_in_the_way(process, rule.spec, host, group, outside, lost)] if outside else ()
     if standing:
@@ -125,12 +129,11 @@ def _hierarchies(
     return tuple(found), refusals
 
 
-def _is_outside(process: Process, hierarchy: str, path: str) -> bool:
-    """Whether a process is outside the target.
+def _is_outside(process: Process, now: str, path: str) -> bool:
+    """Whether a process in the group ``now`` is outside the target.
 
     A container that was created in the target has a group of its own there, which is removed with the container.
     """
-    now = process.cgroups.get(hierarchy, "/")
     own = process.pod.container_id if process.pod is not None else ""
     return now != path and not (own and now == f"{path}/{own}")
 
