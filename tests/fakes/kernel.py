@@ -170,9 +170,11 @@ class Opened:
     def last_look(self, name: str) -> bytes:
         return self.read(name)
 
-    def exchange(self, name: str, value: bytes) -> bytes:
+    def exchange(self, name: str, value: bytes, old: bytes | None = None) -> bytes | None:
         program = self._alive()
         self.kernel.burn(last_look=True)
+        if old is not None and self.read(name) != old:
+            return None
         if "adj" in self.kernel.refuses:
             raise KernelRefused("write", name, 13)
         program.adj = int(value)
@@ -181,6 +183,9 @@ class Opened:
 
     def start_ticks(self) -> int:
         return self._alive().start_ticks
+
+    def has_threads(self) -> bool:
+        return bool(self._alive().threads)
 
     def living_thread(self) -> None:
         """The first one runs."""

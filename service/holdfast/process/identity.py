@@ -71,11 +71,12 @@ class ProcRoot:
             descriptor = os.open(str(pid), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         except OSError as error:
             raise _translated("open", f"{self.path}/{pid}", error) from error
-        return OpenProcess(pid, descriptor, f"{self.path}/{pid}")
+        return OpenProcess(pid, descriptor, self.path)
 
     def open_self(self) -> OpenProcess:
         """Open our own process, whatever its number is in this proc file system."""
-        return OpenProcess(os.getpid(), os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd), "")
+        descriptor = os.open("self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        return OpenProcess(os.getpid(), descriptor, self.path)
 
     def close(self) -> None:
         """Close the file system; processes opened through it stay open."""
@@ -97,19 +98,23 @@ class OpenProcess:
     thread at a time. ``thread``: one that lives, where the first one has ended; its files have the process's groups.
     """
 
-    __slots__ = ("_files", "_path", "_texts", "fd", "pid", "thread")
+    __slots__ = ("_files", "_proc_path", "_texts", "fd", "pid", "thread")
 
-    def __init__(self, pid: int, descriptor: int, path: str) -> None:
+    def __init__(self, pid: int, descriptor: int, proc_path: str) -> None:
         self.pid = pid
         self.fd = descriptor
-        self._path = path
+        self._proc_path = proc_path
         self.thread = 0
         self._files: dict[str, tuple[int, int]] = {}  # descriptor and flags of each open file
         self._texts: dict[str, bytes] = {}
 
+    @property
+    def _path(self) -> str:
+        return f"{self._proc_path}/{self.pid}"
+
     def hand_over(self) -> OpenProcess:
         """Return the same process for another thread, with all open files. This object is closed from now on."""
-        other = OpenProcess(self.pid, self.fd, self._path)
+        other = OpenProcess(self.pid, self.fd, self._proc_path)
         other._files, other.thread = self._files, self.thread
         self.fd, self._files = -1, {}
         return other
@@ -189,8 +194,11 @@ class OpenProcess:
                 raise ProcessGone(f"{self._path}/{name}") from error
             return self.read(name)  # a file that we may not write
 
-    def exchange(self, name: str, value: bytes) -> bytes:
+    def exchange(self, name: str, value: bytes, old: bytes | None = None) -> bytes | None:
         """Write as `write` does; return the value read back through the same descriptor.
+
+        With ``old``, write only if the file has this text directly before the write (`last_look`); None: it has
+        another one.
 
         Raises:
             ProcessGone: the process ended.
@@ -198,7 +206,10 @@ class OpenProcess:
         """
         try:
             descriptor = self._opened(name, os.O_RDWR)
-            os.write(descriptor, value)
+            if old is None:
+                os.write(descriptor, value)
+            elif not last_look.replace(descriptor, old, value):
+                return None
             return os.pread(descriptor, _SHORT, 0)
         except OSError as error:
             raise _translated("write", f"{self._path}/{name}", error) from error
@@ -232,8 +243,20 @@ class OpenProcess:
         """See `start_ticks_of`."""
         return start_ticks_of(self.read("stat"))
 
+    def has_threads(self) -> bool:
+        """Whether the process has other threads than its first one: 2 µs.
+
+        Raises:
+            ProcessGone: the process ended.
+            KernelRefused: any other refusal.
+        """
+        try:
+            return os.stat("task", dir_fd=self.fd).st_nlink > _ONE_THREAD
+        except OSError as error:
+            raise _translated("stat", f"{self._path}/task", error) from error
+
     def thread_groups(self) -> Iterator[bytes]:
-        """Yield the text of ``cgroup`` of each thread, of at most `MOST_THREADS`; none where there is only one: 2 µs.
+        """Yield the text of ``cgroup`` of each thread, of at most `MOST_THREADS`; none where there is only one.
 
         Raises:
             ProcessGone: the process ended.
@@ -256,9 +279,9 @@ class OpenProcess:
             raise _translated("read", f"{self._path}/{tasks}", error) from error
 
     def living_thread(self) -> OpenThread | None:
-        """Open a thread that runs, if the first one ended and others run; None in every other case (2 µs)."""
+        """Open a thread that runs, if the first one ended and others run; None in every other case."""
         try:
-            if os.stat("task", dir_fd=self.fd).st_nlink <= _ONE_THREAD or not _has_ended(self.read("stat")):
+            if not _has_ended(self.read("stat")):
                 return None
             found = a_thread(self.fd, "", self.pid)
             if found is None:
@@ -266,7 +289,7 @@ class OpenProcess:
             descriptor = os.open(found, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
         except (OSError, ProcessGone, KernelRefused):  # it ended meanwhile: what follows meets that, too
             return None
-        return OpenThread(self.pid, descriptor, f"{self._path}/{found}")
+        return OpenThread(self.pid, descriptor, self._proc_path)
 
     def is_reaped(self) -> bool:
         """Whether the process is reaped; a zombie is not yet. The cheapest check: 2 µs."""
@@ -284,7 +307,8 @@ class OpenProcess:
 
     def close(self) -> None:
         """Close all descriptors of the process."""
-        self.close_files()
+        if self._files:
+            self.close_files()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -44,3 +44,22 @@ def pread(descriptor: int) -> bytes:
     if length < 0:
         return os.pread(descriptor, 1, 0)  # raises with the errno
     return text[:length]  # type: ignore[return-value]  # of an array of c_char it is bytes
+
+
+def replace(descriptor: int, old: bytes, new: bytes) -> bool:
+    """Write ``new`` to an open file of less than a page if its text is ``old``; False: it is another text.
+
+    Between the read and the write there is the comparison and no call.
+
+    Raises:
+        OSError: as pread(2) and write(2).
+    """
+    text = _buffer.text
+    length = _pread(descriptor, text, _PAGE, 0)
+    present: bytes = text[:length]  # type: ignore[assignment]  # of an array of c_char it is bytes
+    if present == old:
+        os.write(descriptor, new)
+        return True
+    if length < 0:
+        os.pread(descriptor, 1, 0)  # raises with the errno
+    return False

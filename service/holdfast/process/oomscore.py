@@ -54,18 +54,16 @@ def read(process: OpenProcess) -> int:
     return parsed(process.peek(FILE))
 
 
-def read_last(process: OpenProcess) -> int:
-    """Return the process's value directly before a write that depends on it; see `last_look`.
-
-    Raises:
-        ProcessGone: the process ended.
-        UnknownKernelText: the text is no number.
-    """
-    return parsed(process.last_look(FILE))
-
-
 def write(process: OpenProcess, value: int) -> None:
-    """Set the process's value, and read it back.
+    """Set the process's value, and read it back; the errors are those of `replace`."""
+    _set(process, value, None)
+
+
+def replace(process: OpenProcess, old: int, new: int) -> bool:
+    """Set the process's value and read it back, if it is still ``old``; False: another program wrote another one.
+
+    The kernel has no compare-and-set: a value that is written in the microsecond between the read and the write is
+    lost (`last_look.replace`).
 
     Raises:
         InvalidArgument: out of range.
@@ -73,14 +71,21 @@ def write(process: OpenProcess, value: int) -> None:
         KernelRefused: not permitted (the remedy names the capability), or the value read back is another one
             because another program wrote at the same moment (EAGAIN).
     """
+    return _set(process, new, b"%d\n" % old)
+
+
+def _set(process: OpenProcess, value: int, old: bytes | None) -> bool:
     check(value)
     try:
-        present = process.exchange(FILE, b"%d" % value)
+        present = process.exchange(FILE, b"%d" % value, old)
     except KernelRefused as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             error.remedy = f"lowering it to {value} needs {CAPABILITY} in the initial user namespace (a privileged pod)"
         raise
+    if present is None:
+        return False
     if parsed(present) != value:
         raise KernelRefused(
             "write", f"{process.pid}/{FILE}", errno.EAGAIN, "another program sets it too; find and stop it"
         )
+    return True

@@ -118,12 +118,16 @@ def test_descriptors_are_given_back(proc, child):
 
 def test_the_groups_of_threads_are_read_where_there_is_more_than_one(proc, child):
     with proc.open(child.pid) as process:
+        assert not process.has_threads()
         assert list(process.thread_groups()) == []
     code = f"import threading; threading.Thread(target=input).start(); {RUN}"
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as threaded:
         threaded.stdout.readline()
         with proc.open(threaded.pid) as process:
+            assert process.has_threads()
             assert list(process.thread_groups()) == [process.read("cgroup")] * 2
             threaded.communicate(b"\n\n")
+            with pytest.raises(ProcessGone):
+                process.has_threads()
             with pytest.raises(ProcessGone):
                 list(process.thread_groups())

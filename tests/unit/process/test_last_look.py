@@ -38,6 +38,17 @@ def test_why_it_cannot_be_read_is_said():
         last_look.pread(-1)
 
 
+def test_a_text_is_replaced_only_if_it_is_the_one_that_was_expected(file):
+    descriptor = file(b"300\n")
+    assert not last_look.replace(descriptor, b"30\n", b"7")
+    assert not last_look.replace(descriptor, b"300\n1", b"7")
+    assert last_look.pread(descriptor) == b"300\n"
+    assert last_look.replace(descriptor, b"300\n", b"700\n")
+    assert last_look.pread(descriptor) == b"700\n"
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        last_look.replace(-1, b"700\n", b"7")
+
+
 def test_no_other_thread_runs_during_the_look(file, monkeypatch):
     descriptor, turns, stop, ended = file(b""), [0], threading.Event(), threading.Event()
     os.truncate(descriptor, LONG)  # so that the read takes milliseconds

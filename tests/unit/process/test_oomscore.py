@@ -15,7 +15,7 @@ class Refusing:
     def __init__(self, number=0, holds=b"0\n"):
         self.number, self.holds, self.written = number, holds, []
 
-    def exchange(self, name, value):
+    def exchange(self, name, value, old=None):
         if self.number:
             raise KernelRefused("write", f"/proc/7/{name}", self.number)
         self.written.append(value)
@@ -52,6 +52,9 @@ def test_a_raised_value_is_read_back_from_the_kernel():
             target = before + 1 if before < 1000 else before
             oomscore.write(opened, target)
             assert oomscore.read(opened) == target
+            assert not oomscore.replace(opened, target - 1, 1000), "it is not that value"
+            assert oomscore.read(opened) == target
+            assert oomscore.replace(opened, target, target)
         with open(f"/proc/{process.pid}/oom_score_adj") as file:
             assert int(file.read()) == target
     finally:

@@ -11,13 +11,20 @@ from holdfast.process import OpenProcess
 
 
 class CurrentGroups:
-    """``groups``: the groups that the process was last seen in, by hierarchy.
+    """``groups``: the groups that the process was last seen in, by hierarchy; a context manager.
 
-    At first these are the groups that were read when its moves were decided.
+    At first these are the groups that were read when its moves were decided. The groups are those of a thread that
+    runs, where the first one has ended.
+
+    Raises:
+        ProcessGone: the process ended.
     """
 
     def __init__(self, process: OpenProcess, seen: Mapping[str, str]) -> None:
-        self._process, self.groups = process, seen
+        self.groups = seen
+        self._has_threads = process.has_threads()
+        self._living = process.living_thread() if self._has_threads else None
+        self._process = self._living or process
 
     def look(self) -> Mapping[str, str]:
         """Read the process's groups.
@@ -34,6 +41,8 @@ class CurrentGroups:
         Raises:
             ProcessGone: the process ended.
         """
+        if not self._has_threads:
+            return False
         groups = (parse_groups(text).get(hierarchy) for text in self._process.thread_groups())
         first = next(groups, None)
         return any(group != first for group in groups)
@@ -52,3 +61,10 @@ class CurrentGroups:
             with suppress(ProcessGone):  # that thread ended; the process may live
                 return self._process.last_look(f"task/{self._process.thread}/cgroup")
         return self._process.last_look("cgroup")
+
+    def __enter__(self) -> CurrentGroups:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._living is not None:
+            self._living.close()

@@ -32,6 +32,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+from msgspec.structs import replace
+
 from holdfast.cgroups import Hierarchy, parse_groups
 from holdfast.errors import HoldfastError, KernelRefused, NotFound, ProcessGone
 from holdfast.node.apply.action import (
@@ -89,11 +91,10 @@ class Executor:
         """Write or restore an ``oom_score_adj``."""
         try:
             if isinstance(action, GiveBack):
-                return Wrote(action, self._give_back(process, action, oomscore.read_last(process)))
+                return Wrote(action, self._give_back(process, action))
             self.journal.commit((action.row,))
-            if oomscore.read_last(process) != action.change.before:  # it may have changed during the commit
+            if not oomscore.replace(process, action.change.before, action.change.after):
                 return Wrote(action, How.LEFT)
-            oomscore.write(process, action.change.after)
         except ProcessGone:
             return Wrote(action, How.GONE)
         except HoldfastError as error:
@@ -101,12 +102,11 @@ class Executor:
         return Wrote(action, How.DONE)
 
     @staticmethod
-    def _give_back(process: OpenProcess, action: GiveBack, present: int) -> How:
+    def _give_back(process: OpenProcess, action: GiveBack) -> How:
+        present, before = oomscore.read(process), action.row.before
         if not action.row.is_ours(present):
             return How.LEFT
-        if present != action.row.before:
-            oomscore.write(process, action.row.before)
-        return How.DONE
+        return How.DONE if present == before or oomscore.replace(process, present, before) else How.LEFT
 
     # -- cgroups -----------------------------------------------------------------------------------------------------
 
@@ -118,25 +118,23 @@ class Executor:
     def carry_out(self, order: Order, process: OpenProcess) -> Carried:
         """Carry out an order: its settings, then its moves. Never raises."""
         with self._writing:
-            came, moves = list[Came](), list[Move | Return]()
+            came: list[Came] = []
+            moves: list[Move | Return] = []
             for step in order.steps:
                 if isinstance(step, Set):
                     came.append(self._groups.write(step))
                 else:
                     moves.append(step)
-            living = process.living_thread() if moves else None
-            try:
-                if moves:
-                    came += self._move_all(order, moves, living or process)
-            except ProcessGone:
-                return Carried(order, tuple(came), gone=True, at_ns=time.monotonic_ns())
-            finally:
-                if living is not None:
-                    living.close()
-            if not moves or not process.is_reaped():
-                return Carried(order, tuple(came), at_ns=time.monotonic_ns())
-            stranger = self._put_back_stranger(process.pid, came)
-            return Carried(order, tuple(came), gone=True, stranger=stranger, at_ns=time.monotonic_ns())
+            gone = stranger = False
+            if moves:
+                try:
+                    came += self._move_all(order, moves, process)
+                except ProcessGone:
+                    gone = True
+                else:
+                    gone = process.is_reaped()
+                    stranger = gone and self._put_back_stranger(process.pid, came)
+            return Carried(order, tuple(came), gone, stranger, time.monotonic_ns())
 
     def _move_all(self, order: Order, steps: Sequence[Move | Return], process: OpenProcess) -> list[Came]:
         """Make the moves of one process, from the groups that it is in at this moment.
@@ -144,25 +142,28 @@ class Executor:
         Raises:
             ProcessGone: the process ended before the first move.
         """
-        moves, returns, came = list[Move](), list[Return](), list[Came]()
+        moves: list[Move] = []
+        returns: list[Return] = []
+        came: list[Came] = []
         seen: dict[str, str] = {}
         for step in steps:
             if isinstance(step, Return):
                 returns.append(step)
-            elif (refusal := self._prepare(step)) is None:
+            elif step.change.create and (refusal := self._prepare(step)) is not None:
+                came.append(Came(step, How.REFUSED, refusal=refusal))
+            else:
                 moves.append(step)
                 seen[step.change.hierarchy] = step.change.before
-            else:
-                came.append(Came(step, How.REFUSED, refusal=refusal))
-        if moves or returns:
-            self._warm_up()
+        if not (moves or returns):
+            return came
+        self._warm_up()
         try:
-            at = CurrentGroups(process, seen)
-            if returns:
-                at.look()
-                came += [self._return(step, at) for step in returns]
-            for step, row in self._committed(order, moves, at.groups):
-                came.append(Came(step, How.ALREADY) if row is None else self._move(order, step, row, at))
+            with CurrentGroups(process, seen) as at:
+                if returns:
+                    at.look()
+                    came += [self._return(step, at) for step in returns]
+                for step, row in self._committed(order, moves, at.groups):
+                    came.append(Came(step, How.ALREADY) if row is None else self._move(order, step, row, at))
         except HoldfastError as error:
             if isinstance(error, ProcessGone):
                 raise
@@ -175,7 +176,8 @@ class Executor:
         self, order: Order, moves: Iterable[Move], present: Mapping[str, str]
     ) -> list[tuple[Move, MoveRow | None]]:
         """Return the moves, each with its row, which is in the journal; None: the process is in the group already."""
-        wanted, rows = list[tuple[Move, MoveRow | None]](), list[MoveRow]()
+        wanted: list[tuple[Move, MoveRow | None]] = []
+        rows: list[MoveRow] = []
         for step in moves:
             group, row = present.get(step.change.hierarchy, ""), None
             if group != step.change.after:
@@ -208,9 +210,7 @@ class Executor:
         return Came(step, How.REFUSED, row, _CONTENDED)
 
     def _prepare(self, step: Move) -> Refusal | None:
-        """Make the group of a move if it is to be made."""
-        if not step.change.create:
-            return None
+        """Make the group of a move."""
         try:
             self._groups.make(step.change.hierarchy, step.change.after, step.terms)
         except HoldfastError as error:
@@ -338,17 +338,19 @@ def _hierarchy_of(step: Move | Return) -> str:
 def _wanting(order: Order, step: Move, now: str) -> MoveRow:
     """Return the row for a move of a process that is in ``now`` at this moment; `reconciler` defines before."""
     old, terms = step.row, step.terms
-    ours = old is not None and old.is_ours(now)
-    return MoveRow(
+    new = MoveRow(
         order.pid,
         order.start_ticks,
         step.change.hierarchy,
-        before=old.before if old is not None and ours else now,
-        rule=terms.rule,
-        written=now if ours else None,
-        wanted=step.change.after,
-        earlier=old.past() if old is not None and ours else (),
-        since_ticks=old.since_ticks if old is not None and ours else order.ticks,
-        give_back=terms.give_back,
-        origin=terms.origin,
+        now,
+        terms.rule,
+        None,
+        step.change.after,
+        (),
+        order.ticks,
+        terms.give_back,
+        terms.origin,
     )
+    if old is None or not old.is_ours(now):
+        return new
+    return replace(new, before=old.before, written=now, earlier=old.past(), since_ticks=old.since_ticks)

@@ -56,9 +56,7 @@ class Mover:
 
     def kick(self) -> None:
         """Carry out the queued orders now if that takes no time; otherwise they wait for `wake`."""
-        if not self._orders:
-            return
-        is_quick = len(self._orders) <= FEW and self._executor.is_warm
+        is_quick = 0 < len(self._orders) <= FEW and self._executor.is_warm
         if is_quick and self._working.acquire(blocking=False):
             try:
                 self._carry_out_waiting()

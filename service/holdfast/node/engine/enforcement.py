@@ -31,7 +31,7 @@ class Enforcement:
 
     def plan_only(self, entry: Entry, decision: Decision, now: Now) -> list[Action]:
         """Report what would be written: a dry run."""
-        actions = list[Action]()
+        actions: list[Action] = []
         entry.again = bool(entry.order)  # what is under way is made all the same
         if entry.changes != decision.changes and decision.changes:
             actions.append(tell(Happening.PLANNED, entry, decision.changes, now))
@@ -46,7 +46,9 @@ class Enforcement:
         """Write what needs no wait, order what may wait, and restore what the rule does not set; ``held``: the rows."""
         rule = decision.rule or ""
         entry.changes = ()
-        back, actions, steps = list[AdjRow | MoveRow](), list[Action](), list[Step]()
+        back: list[AdjRow | MoveRow] = []
+        actions: list[Action] = []
+        steps: list[Step] = []
         if held is not None:
             back = self._unsaid(held, decision)
             actions += [GiveBack(row) for row in back if isinstance(row, AdjRow)]

@@ -32,17 +32,18 @@ class Heritage:
 
     def inherit(self, process: Process) -> list[Action]:
         """Make rows for what a process inherited from another process that has it from us."""
-        is_placed = bool(process.cgroups) and not self._entries.is_moving(process.pid)
-        restored = self._restored_moves.of(process) if is_placed else []
-        rows: list[AdjRow | MoveRow] = []
-        if self._descent.has_givers(process):
-            held = self._table.held(process.pid, process.start_ticks)
-            rows += self._inherited_value(process, held)
-            if is_placed:
-                known = (*(held.moves if held is not None else ()), *restored)
-                rows += inherited_moves(process, known, self._descent)
+        restored = self._restored_moves.of(process)
+        rows = self._inherited(process, restored) if self._descent.has_givers(process) else []
         self._descent.forks.forget(process.pid)  # it is known by its rows from now on
         return record(self._table, rows)
+
+    def _inherited(self, process: Process, restored: Iterable[str]) -> list[AdjRow | MoveRow]:
+        held = self._table.held(process.pid, process.start_ticks)
+        rows: list[AdjRow | MoveRow] = [*self._inherited_value(process, held)]
+        if process.cgroups and not self._entries.is_moving(process.pid):
+            known = (*(held.moves if held is not None else ()), *restored)
+            rows += inherited_moves(process, known, self._descent)
+        return rows
 
     def _inherited_value(self, process: Process, held: ProcessRows | None) -> list[AdjRow]:
         if held is None or (held.adj is None and held.override is None):

@@ -35,6 +35,7 @@ from holdfast.node.apply.executor import Executor
 from holdfast.node.apply.metrics import PlacementMetrics
 from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.attribution import attribution
+from holdfast.node.engine.cost_limit import MANY
 from holdfast.node.engine.cpu_share import CpuShare
 from holdfast.node.engine.event_limits import EventLimits
 from holdfast.node.engine.examiner import Examiner
@@ -297,9 +298,10 @@ class Loop:
                 self.calls.heard()
         if not served or self.sweeps.pending:
             self._take_forks()
-        self.examiner.limit_turn(0)  # a request is answered when all that it asks for is done
-        self.calls.carry_out()
-        self.examiner.limit_turn(TURN_S)
+        if self.calls.waiting:
+            self.examiner.limit_turn(0)  # a request is answered when all that it asks for is done
+            self.calls.carry_out()
+            self.examiner.limit_turn(TURN_S)
         if self.examiner.journal.table.overridden:
             self.examiner.expire(self.examiner.context.now())
         if self.mover.waiting <= MOST_WAITING:
@@ -360,6 +362,7 @@ class Loop:
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
         on_event, allows, performer = self.examiner.on_event, self._limits.of_event.allows, self.examiner.performer
+        at_first = performer.examined
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -370,12 +373,13 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    examined, began_s = performer.examined, time.thread_time()
+                    before = performer.examined
                     on_event(event.pid, event.at_ns)
-                    if performer.examined - examined > 1:
-                        took_s = time.thread_time() - began_s
-                        self._limits.cost.note(event.pid, performer.examined - examined, took_s, time.monotonic())
-            if self.examiner.performer.followed_changed:
+                    looks = performer.examined - before
+                    if looks >= MANY:
+                        took_s = self._serving.taken_s * looks / (performer.examined - at_first)
+                        self._limits.cost.note(event.pid, looks, took_s, time.monotonic())
+            if performer.followed_changed:
                 self.follow()
             self._mute()
             if len(events) < BATCH or self._serving.is_over:

@@ -51,6 +51,11 @@ class Calls:
         else:
             os.eventfd_write(self._event, 1)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a call waits."""
+        return bool(self._waiting)
+
     def fileno(self) -> int:
         """Return the descriptor for poll: readable when a call waits; -1 when closed."""
         return self._event

@@ -19,6 +19,7 @@ from holdfast.node.apply.action import (
     Amend,
     Carried,
     Commit,
+    Deed,
     Follow,
     Forget,
     GiveBack,
@@ -42,7 +43,7 @@ from holdfast.node.apply.mover import Mover
 from holdfast.node.engine.entry import Now
 from holdfast.node.engine.fact_reader import FactReader
 from holdfast.node.engine.reconciler import Reconciler
-from holdfast.node.model.decision import Field, SettingChange
+from holdfast.node.model.decision import Field, MoveChange, SettingChange
 from holdfast.node.model.placement import Happening, Report
 from holdfast.node.proc.evidence import EvidenceReader
 from holdfast.node.proc.host import Groups
@@ -51,6 +52,7 @@ from holdfast.process import OpenProcess
 
 LOG = log.named(__name__)
 _TICKS_S = 100  # USER_HZ, of start_ticks
+_COUNTED = {How.DONE: "done", How.REFUSED: "refused"}
 
 
 @lru_cache(maxsize=1)  # one object for all the rows of a tick: a rescan may write thirty
@@ -101,6 +103,7 @@ class Performer:
         self._adj_written = context.metrics.writes.labels(Field.OOM_SCORE_ADJ, "done")
         self._adj_after = context.metrics.held_after.labels(Field.OOM_SCORE_ADJ)
         self._group_after = context.metrics.held_after.labels(Field.CGROUP)
+        self._moved = context.metrics.writes.labels(Field.CGROUP, "done")
 
     def reset_logged_refusals(self) -> None:
         """Report refusals again: rules were set."""
@@ -115,23 +118,28 @@ class Performer:
         waiting = deque(actions)
         while waiting:
             action = waiting.popleft()
-            if isinstance(action, Write | GiveBack):
-                assert process is not None
-                waiting.extendleft(reversed(self._settle(self._context.executor.write(process, action))))
-            elif isinstance(action, Order):
-                assert process is not None
-                if self.at_once is None:
+            match action:
+                case Tell():
+                    self._tell(action.report)
+                case Order() if self.at_once is None:
+                    assert process is not None
                     self._context.mover.submit(action, process.hand_over())
                     self._handed_over = action.number
-                else:
-                    result = self._context.executor.carry_out(action, process)
-                    waiting.extendleft(reversed(self._settle(result)))
-            elif isinstance(action, Tell):
-                self._tell(action.report)
-            elif isinstance(action, Unset | Remove):
-                waiting.extendleft(reversed(self._settle(self._context.executor.clear(action))))
-            else:
-                self._note(action)
+                case Order() | Write() | GiveBack() | Unset() | Remove():
+                    waiting.extendleft(reversed(self._settle(self._carried_out(action, process))))
+                case _:
+                    self._note(action)
+
+    def _carried_out(self, action: Deed, process: OpenProcess | None) -> Result:
+        executor = self._context.executor
+        match action:
+            case Unset() | Remove():
+                return executor.clear(action)
+            case Order():
+                assert process is not None
+                return executor.carry_out(action, process)
+        assert process is not None
+        return executor.write(process, action)
 
     def withdraw(self, actions: Iterable[Action]) -> None:
         """Withdraw the orders among actions that failed before they were handed over: no result of them will come."""
@@ -241,25 +249,22 @@ class Performer:
     def _count_order(self, result: Carried) -> None:
         moved = False
         for came in result.came:
-            change = None if isinstance(came.step, Return) else came.step.change
+            how, change = came.how, None if isinstance(came.step, Return) else came.step.change
             if isinstance(change, SettingChange):
-                self._count_step(Field.SETTING, came.how)
                 self._forget_group(change.group)
-                continue
-            self._count_step(Field.CGROUP, came.how)
-            moved = moved or came.how in (How.DONE, How.APART)
-            if change is not None and (change.create or came.how is How.REFUSED):
+                if how in _COUNTED:
+                    self._context.metrics.writes.inc(Field.SETTING, _COUNTED[how])
+            elif how is How.DONE or how is How.APART:
+                moved = True
+                self._moved.value += 1
+            elif how is How.REFUSED:
+                self._context.metrics.writes.inc(Field.CGROUP, "refused")
+            if isinstance(change, MoveChange) and (change.create or how is How.REFUSED):
                 self._forget_group(change.after)
         if result.stranger:
             self._context.metrics.strangers.inc()
         if moved and result.order.at_ns:
             self._group_after.observe((result.at_ns - result.order.at_ns) / 1e9)
-
-    def _count_step(self, field: Field, how: How) -> None:
-        if how in (How.DONE, How.APART):
-            self._context.metrics.writes.inc(field, "done")
-        elif how is How.REFUSED:
-            self._context.metrics.writes.inc(field, "refused")
 
     def _forget_group(self, path: str) -> None:
         groups = self._reconciler.host.groups

@@ -48,7 +48,8 @@ class Settlement:
 
     def agree(self, process: Process) -> list[Action]:
         """Settle each row whose write is not known to be done: it is done if the wanted value is there."""
-        held, actions = self._table.held(process.pid, process.start_ticks), list[Action]()
+        held = self._table.held(process.pid, process.start_ticks)
+        actions: list[Action] = []
         if held is None:
             return actions
         if held.adj is not None and held.adj.wanted is not None:
@@ -108,7 +109,8 @@ class Settlement:
         return self._written(action, result, entry, now)
 
     def _written(self, action: Write, result: Wrote, entry: Entry, now: Now) -> list[Action]:
-        row, actions = action.row, list[Action]()
+        row = action.row
+        actions: list[Action] = []
         met = [old for old in entry.met if old.field is not Field.OOM_SCORE_ADJ]
         if result.refusal is None:
             self._table.put(row.settled())
@@ -157,10 +159,12 @@ class Settlement:
             entry.order = 0
         if result.gone:
             return [Look(order.pid)]
+        actions: list[Action] = []
         returned = [came for came in result.came if isinstance(came.step, Return)]
-        actions: list[Action] = [Heirs(order.pid)] if returned else []
-        for came in returned:
-            actions += self._moved_back(came, entry)
+        if returned:
+            actions.append(Heirs(order.pid))
+            for came in returned:
+                actions += self._moved_back(came, entry)
         for came in result.came:
             if came.row is not None:
                 actions += self._after_row(came.row, done=came.how is How.DONE)
@@ -181,7 +185,9 @@ class Settlement:
         return [Forget((row,))]
 
     def _did(self, entry: Entry, result: Carried, now: Now) -> list[Action]:
-        actions, done, refused = list[Action](), list[Change](), list[Refusal]()
+        actions: list[Action] = []
+        done: list[Change] = []
+        refused: list[Refusal] = []
         moved = False
         for came in result.came:
             if isinstance(came.step, Return):
@@ -204,7 +210,7 @@ class Settlement:
 
     def _refused(self, entry: Entry, order: Order, refused: Sequence[Refusal], now: Now) -> list[Action]:
         """Note the refusals that an order met, in place of those that the same steps met before."""
-        actions = list[Action]()
+        actions: list[Action] = []
         news = [refusal for refusal in refused if refusal not in entry.refusals]
         if news:
             detail = "; ".join(refusal.detail for refusal in news)

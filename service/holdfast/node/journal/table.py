@@ -72,19 +72,17 @@ class Table:
     def get(self, row: Row) -> Row | None:
         """Return the present row with the subject of ``row``."""
         match row:
+            case MoveRow():
+                held = self.held(row.pid, row.start_ticks)
+                return held.moves.get(row.hierarchy) if held is not None else None
+            case AdjRow():
+                return self.adj(row.pid, row.start_ticks)
             case FileRow():
                 return self.files.get((row.hierarchy, row.path, row.file))
             case GroupRow():
                 return self.groups.get((row.hierarchy, row.path))
         held = self.held(row.pid, row.start_ticks)
-        if held is None:
-            return None
-        match row:
-            case AdjRow():
-                return held.adj
-            case MoveRow():
-                return held.moves.get(row.hierarchy)
-        return held.override
+        return held.override if held is not None else None
 
     def put(self, row: Row) -> None:
         """Add a row in place of one with the same subject."""
@@ -93,10 +91,10 @@ class Table:
         elif isinstance(row, GroupRow):
             self.groups[row.hierarchy, row.path] = row
         elif (held := self._of(row.pid, row.start_ticks)) is not None:
-            if isinstance(row, AdjRow):
-                held.adj = row
-            elif isinstance(row, MoveRow):
+            if isinstance(row, MoveRow):
                 held.moves = {**held.moves, row.hierarchy: row}
+            elif isinstance(row, AdjRow):
+                held.adj = row
             else:
                 held.override = self.overridden[row.pid] = row
 

@@ -233,25 +233,27 @@ class HostFacts(Struct, frozen=True):
     @property
     def v1_hierarchies(self) -> tuple[str, ...]:
         """The v1 hierarchies that carry controllers."""
-        return _with_controllers(self.hierarchies)
+        return with_controllers(self.hierarchies)
 
     def hierarchy_of(self, controller: str) -> str | None:
         """The hierarchy that carries ``controller``, or None when none does."""
-        name = _carrier(self.hierarchies, controller)
-        if name is not None:
-            return name
-        return UNIFIED if controller in self.controllers and UNIFIED in self.hierarchies else None
+        return carrier_of(controller, self.hierarchies, self.controllers)
 
 
 # A machine has the same hierarchies for every decision.
 @lru_cache(maxsize=8)
-def _with_controllers(hierarchies: tuple[str, ...]) -> tuple[str, ...]:
+def with_controllers(hierarchies: tuple[str, ...]) -> tuple[str, ...]:
+    """The v1 hierarchies among these that carry controllers."""
     return tuple(name for name in hierarchies if name and not name.startswith("name="))
 
 
 @lru_cache(maxsize=64)
-def _carrier(hierarchies: tuple[str, ...], controller: str) -> str | None:
-    return next((name for name in hierarchies if name == controller or controller in name.split(",")), None)
+def carrier_of(controller: str, hierarchies: tuple[str, ...], unified: frozenset[str]) -> str | None:
+    """The hierarchy among these that carries ``controller``; ``unified``: the controllers of the unified one."""
+    name = next((name for name in hierarchies if name == controller or controller in name.split(",")), None)
+    if name is not None:
+        return name
+    return UNIFIED if controller in unified and UNIFIED in hierarchies else None
 
 
 class Wants(Struct, frozen=True):

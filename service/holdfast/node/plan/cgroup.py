@@ -9,13 +9,22 @@ https://docs.kernel.org/admin-guide/cgroup-v1/cpusets.html.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
 from msgspec.structs import replace
 
 from holdfast.config.quantity import format_bytes
 from holdfast.errors import HoldfastError, InvalidArgument, NoEquivalent
 from holdfast.node.model.decision import Change, Field, MoveChange, Reason, Refusal, SettingChange
-from holdfast.node.model.process import NO_LIMIT, UNIFIED, GroupFacts, HostFacts, Process
+from holdfast.node.model.process import (
+    NO_LIMIT,
+    UNIFIED,
+    GroupFacts,
+    HostFacts,
+    Process,
+    carrier_of,
+    with_controllers,
+)
 from holdfast.node.plan.claims import Claims, Place
 from holdfast.node.plan.setting import is_in_force, lines_for, widens
 from holdfast.node.rule.node_group import is_node_group
@@ -40,13 +49,18 @@ def plan_move(process: Process, rule: CompiledRule, host: HostFacts, claims: Cla
         return (), ()
     if not host.hierarchies:
         return (), (_NO_TREE,)
-    hierarchies, refused = _hierarchies(target, host)
-    outside = {name: process.cgroups.get(name, "/") for name in hierarchies if _is_outside(process, name, target.path)}
-    lost = {name: limits_left(before, target.path, name, host) for name, before in outside.items()}
-    standing = tuple(_in_the_way(process, rule.spec, host, outside, lost)) if outside else ()
+    hierarchies, refused = _hierarchies(target.controllers, host.hierarchies, host.controllers)
+    outside: dict[str, str] = {}
+    lost: dict[str, str] = {}
+    for name in hierarchies:
+        before = process.cgroups.get(name, "/")
+        if _is_outside(process, before, target.path):
+            outside[name], lost[name] = before, limits_left(before, target.path, name, host)
+    group = host.groups.get(target.path)
+    standing = [*_in_the_way(process, rule.spec, host, group, outside, lost)] if outside else ()
     if standing:
-        return (), refused + standing
-    create = target.path not in host.groups
+        return (), (*refused, *standing)
+    create = group is None
     changes: list[Change] = []
     if target.settings:
         settings, unsaid = _settings(rule, target.settings, dict.fromkeys(hierarchies, target.path), host, claims)
@@ -84,15 +98,22 @@ def raises_a_limit(process: Process, rule: CompiledRule, host: HostFacts) -> boo
     return False
 
 
-def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...], tuple[Refusal, ...]]:
-    """Return the hierarchies to move in: v2's one tree; on v1 those of the named controllers, or all that carry any."""
-    if host.is_v2:
+@lru_cache(maxsize=64)  # a machine has the same hierarchies for every decision
+def _hierarchies(
+    controllers: tuple[str, ...], mounted: tuple[str, ...], unified: frozenset[str]
+) -> tuple[tuple[str, ...], tuple[Refusal, ...]]:
+    """Return the hierarchies to move in: v2's one tree; on v1 those of the named controllers, or all that carry any.
+
+    ``mounted``: all hierarchies of the machine; ``unified``: the controllers of the unified one.
+    """
+    v1 = with_controllers(mounted)
+    if not v1:
         return (UNIFIED,), ()
-    if not target.controllers:
-        return host.v1_hierarchies, ()
+    if not controllers:
+        return v1, ()
     found, missing = [], []
-    for controller in target.controllers:
-        name = host.hierarchy_of(controller)
+    for controller in controllers:
+        name = carrier_of(controller, mounted, unified)
         if name is None:
             missing.append(controller)
         elif name not in found:
@@ -101,29 +122,33 @@ def _hierarchies(target: CgroupTarget, host: HostFacts) -> tuple[tuple[str, ...]
         Refusal(
             Reason.NO_CONTROLLER,
             Field.CGROUP,
-            f"no hierarchy has the controller {controller} here, only {', '.join(filter(None, host.hierarchies))}",
+            f"no hierarchy has the controller {controller} here, only {', '.join(filter(None, mounted))}",
         )
         for controller in missing
     )
     return tuple(found), refusals
 
 
-def _is_outside(process: Process, hierarchy: str, path: str) -> bool:
-    """Whether a process is outside the target.
+def _is_outside(process: Process, now: str, path: str) -> bool:
+    """Whether a process in the group ``now`` is outside the target.
 
     A container that was created in the target has a group of its own there, which is removed with the container.
     """
-    now = process.cgroups.get(hierarchy, "/")
     own = process.pod.container_id if process.pod is not None else ""
     return now != path and not (own and now == f"{path}/{own}")
 
 
 def _in_the_way(
-    process: Process, rule: Rule, host: HostFacts, outside: Mapping[str, str], lost: Mapping[str, str]
+    process: Process,
+    rule: Rule,
+    host: HostFacts,
+    group: GroupFacts | None,
+    outside: Mapping[str, str],
+    lost: Mapping[str, str],
 ) -> Iterator[Refusal]:
-    """Yield the refusals that forbid the move as a whole."""
+    """Yield the refusals that forbid the move as a whole; ``group``: the target, None if it does not exist."""
     target = rule.cgroup
-    if target is None or not outside:
+    if target is None:
         return
     left = next((before for before in outside.values() if _leaves_a_pod(process, before, target.path)), None)
     if left is not None and not rule.leave_kubepods:
@@ -141,7 +166,6 @@ def _in_the_way(
             f"it would leave {limits}; leave_limits: true on the rule lifts this, a path below that group or in_place "
             "settings keep them",
         )
-    group = host.groups.get(target.path)
     if too_small := _too_small(process, rule, host, group):
         yield too_small
     if group is None:
@@ -219,8 +243,10 @@ def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts 
     if target is None or rule.allow_small_limit:
         return None
     limit = _limit_to_be(target.settings, group)
+    if limit is None:
+        return None
     uses = (process.rss_pages + process.page_table_pages) * host.page_bytes
-    if limit is None or uses <= limit:
+    if uses <= limit:
         return None
     return Refusal(
         Reason.MEMORY_LIMIT,
@@ -231,7 +257,7 @@ def _too_small(process: Process, rule: Rule, host: HostFacts, group: GroupFacts 
 
 def _limit_to_be(settings: Mapping[str, Value], group: GroupFacts | None) -> int | None:
     """Return the target's memory limit in bytes once its settings are in force; None without one."""
-    for name in ("memory.max", "memory.limit_in_bytes"):
+    for name in ("memory.max", "memory.limit_in_bytes") if settings else ():
         if name in settings:
             try:
                 return size_in_bytes(settings[name])

@@ -28,13 +28,11 @@ same function answers the engine (which carries the changes out), ``preview`` (a
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from msgspec import Struct
 
 from holdfast.node.model.decision import AdjChange, Change, Decision, Field, Reason, Refusal
 from holdfast.node.model.process import GroupFacts, HostFacts, Process
-from holdfast.node.plan.cgroup import Part, line_up, plan_in_place, plan_move, raises_a_limit
+from holdfast.node.plan.cgroup import line_up, plan_in_place, plan_move, raises_a_limit
 from holdfast.node.plan.claims import Claims
 from holdfast.node.plan.kubelet import explained
 from holdfast.node.rule.annotation import BY_ANNOTATION, PREFIX, asks_of, shown
@@ -85,25 +83,20 @@ def plan_under(process: Process, found: RuleMatch | None, host: HostFacts, claim
 
 def _plan_groups(process: Process, found: RuleMatch, host: HostFacts, claims: Claims) -> _Part:
     """Plan the move and the settings, each refused as a whole if it protects by claims that the rule does not trust."""
-    spec = found.rule.spec
-    changes: tuple[Change, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-    kept, by_claim = True, False
-    parts: list[tuple[Callable[[Process, CompiledRule, HostFacts, Claims], Part], Field, bool]] = []
-    if spec.cgroup is not None:
-        parts.append((plan_move, Field.CGROUP, _move_protects(spec, spec.cgroup, host)))
-    if spec.in_place:
-        parts.append((plan_in_place, Field.SETTING, _settings_protect(process, found.rule, host)))
-    for part, field, protects in parts:
-        standing = _standing(process, found) if protects else BY_FACTS
-        if standing.why and not spec.trust_claims:
-            refusals += (_claim(field, standing),)
-            kept = kept and (field is not Field.CGROUP or standing.undecided)
-            continue
-        by_claim = by_claim or bool(standing.why)
-        more, refused = part(process, found.rule, host, claims)
-        changes, refusals = changes + more, refusals + refused
-    return _Part(changes, refusals, kept, by_claim)
+    rule = found.rule
+    if rule.spec.cgroup is not None:  # then it has no settings in place: see `compile`
+        standing = _standing(process, found) if _move_protects(rule.spec, rule.spec.cgroup, host) else BY_FACTS
+        if standing.why and not rule.spec.trust_claims:
+            return _Part(refusals=(_claim(Field.CGROUP, standing),), kept=standing.undecided)
+        changes, refusals = plan_move(process, rule, host, claims)
+    elif rule.spec.in_place:
+        standing = _standing(process, found) if _settings_protect(process, rule, host) else BY_FACTS
+        if standing.why and not rule.spec.trust_claims:
+            return _Part(refusals=(_claim(Field.SETTING, standing),))
+        changes, refusals = plan_in_place(process, rule, host, claims)
+    else:
+        return _Part()
+    return _Part(changes, refusals, by_claim=bool(standing.why))
 
 
 def _move_protects(rule: Rule, target: CgroupTarget, host: HostFacts) -> bool:
@@ -113,12 +106,11 @@ def _move_protects(rule: Rule, target: CgroupTarget, host: HostFacts) -> bool:
     """
     if leaves_limits(rule) or spares(target.settings):
         return True
-    return any(_is_spared(host.groups.get(path)) for path in line_up(target.path))
+    groups = host.groups
+    return any(_is_spared(group) for path in line_up(target.path) if (group := groups.get(path)) is not None)
 
 
-def _is_spared(group: GroupFacts | None) -> bool:
-    if group is None:
-        return False
+def _is_spared(group: GroupFacts) -> bool:
     least, low, _ = KEPT
     return group.values.get(least, "0") not in ("0", "") or group.values.get(low, "0") not in ("0", "")
 

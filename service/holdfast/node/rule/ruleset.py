@@ -190,6 +190,7 @@ class Rules:
         self._any_children = any(rule.has_children or rule.lends for rule in self.rules)
         self._in_lineage = sum(1 << at for at, rule in enumerate(self.rules) if _lineage(rule))
         self.any_lends = any(rule.lends for rule in self.rules)
+        self._any_evidence = bool(self.admitted) or any(rule.evidence for rule in self.rules if rule.may_protect)
 
     def _index(self, key: str) -> ValueIndex:
         return ValueIndex([next((c.patterns for c in rule.clauses if c.key == key), ()) for rule in self.rules])
@@ -236,6 +237,8 @@ class Rules:
 
         An empty set where no rule can protect it.
         """
+        if not self._any_evidence:
+            return frozenset(), False
         found = self.find(process)
         if found is None or not found.rule.may_protect:
             return frozenset(), False
@@ -331,7 +334,8 @@ class Rules:
         while bits:
             lowest = bits & -bits
             at = lowest.bit_length() - 1
-            if all(clause.holds(process) for clause in self._unindexed[at]):
+            unindexed = self._unindexed[at]
+            if not unindexed or all(clause.holds(process) for clause in unindexed):
                 return self.rules[at]
             bits ^= lowest
         return None
