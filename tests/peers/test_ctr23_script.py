@@ -162,7 +162,7 @@ def published(running: Running) -> list[str]:
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A holdfast for all that is asked in vain."""
+    """A holdfast for the commands that need a service it does not have."""
     with tempfile.TemporaryDirectory(prefix="h") as name, holdfast.running(Path(name)) as (address, _):
         yield address
 
