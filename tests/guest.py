@@ -43,7 +43,7 @@ os.execvp(sys.argv[1], sys.argv[1:])
 NICE = 5  #: of the guest: others get three quarters of a processor that both want
 #: How many times longer than here is waited in the guest, whose processor may be emulated.
 SLOW = float(os.environ.get("HOLDFAST_SLOW", "4"))
-BOOT_AND_RUN_S = 2700 if SOAK == "1" and SLOW <= 4 else 7200
+BOOT_AND_RUN_S = 3300 if SOAK == "1" and SLOW <= 4 else 7200
 
 
 def is_v2_host() -> bool:

@@ -21,6 +21,8 @@ SLOW = float(os.environ.get("HOLDFAST_SLOW", "1"))  # how many times longer than
 PATIENCE_S = 30.0 * SLOW  # for what takes milliseconds on an idle machine; this one may not be idle
 PR_SET_CHILD_SUBREAPER = 36
 
+#: Of a daemon that got no processor for a second: its own code, in which each of its other messages is found.
+BLOCKED = re.compile(r'(msg="the daemon is blocked.* traceback=)".*')
 
 Found = TypeVar("Found")
 
@@ -109,8 +111,9 @@ class Running:
         def pump() -> None:
             with stream:
                 for raw in stream:
+                    line = BLOCKED.sub(r'\1"…"', raw.decode(errors="replace").rstrip("\n"))
                     with self._changed:
-                        lines.append(raw.decode(errors="replace").rstrip("\n"))
+                        lines.append(line)
                         self._changed.notify_all()
             with self._changed:
                 self._changed.notify_all()

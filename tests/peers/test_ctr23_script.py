@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -159,6 +160,13 @@ def published(running: Running) -> list[str]:
     return [line for _, some in groupby(found, lambda line: line.split()[:2]) for line in sorted(some)]
 
 
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """A holdfast for the commands that need a service it does not have."""
+    with tempfile.TemporaryDirectory(prefix="h") as name, holdfast.running(Path(name)) as (address, _):
+        yield address
+
+
 @pytest.mark.parametrize("words", ABSENT)
-def test_ctr_says_what_is_not_here(both, folder, words):
-    assert said(both[1], folder, words, b"", CTR) == ["", "--", f"ctr: {ABSENT[words]}", "", "exit 1"]
+def test_ctr_says_what_is_not_here(address, tmp_path, words):
+    assert said(address, tmp_path, words, b"", CTR) == ["", "--", f"ctr: {ABSENT[words]}", "", "exit 1"]
