@@ -31,8 +31,9 @@ CONTROL = Path(__file__).parent / "control.py"
 SECONDS = float(os.environ.get("HOLDFAST_HOSTILE_SECONDS", "2" if SLOW == 1 else "4"))
 NOBODY = 65534
 RESCAN_S = 60
-#: What an attack may add to a scrape, to a health check, and to the time until an exec has its rule's value. The rest
-#: of what one takes is the machine's: `control.py` tells how long a server took at that time that nobody attacked.
+#: What an attack may add to a scrape, to a page, to a health check, and to the time until an exec has its rule's value.
+#: The rest of what one takes is the machine's: `control.py` tells how long a server took at that time that nobody
+#: attacked.
 ADDED_S = 1.0
 PROCESSORS = len(os.sched_getaffinity(0))
 #: Tasks of a test itself that may want a processor at a time: the attack's, one for each, the daemon's, the clients'.
@@ -73,6 +74,7 @@ class Figures:
     """Measurements during one attack; ``control``: the answers of a server without an attack."""
 
     scrapes: list[Sample] = field(default_factory=list)
+    pages: list[Sample] = field(default_factory=list)
     checks: list[Sample] = field(default_factory=list)
     enforced: list[Sample] = field(default_factory=list)
     control: list[Sample] = field(default_factory=list)
@@ -85,7 +87,12 @@ class Figures:
     @property
     def answers(self) -> tuple[tuple[str, list[Sample]], ...]:
         """The times, by what they are of."""
-        return (("scrape", self.scrapes), ("health", self.checks), ("placement", self.enforced))
+        return (
+            ("scrape", self.scrapes),
+            ("page", self.pages),
+            ("health", self.checks),
+            ("placement", self.enforced),
+        )
 
     @property
     def usual_s(self) -> float:
@@ -141,13 +148,19 @@ class Target:
         """Resident memory in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    def scrape(self, source: str = HERE) -> str:
+    def scrape(self) -> str:
         """The metrics page, over a connection of its own."""
-        peer = http.client.HTTPConnection(
-            "127.0.0.1", self.ports["metrics"], timeout=PATIENCE_S, source_address=(source, 0)
-        )
+        return self._get("metrics", "/metrics")
+
+    def page(self) -> str:
+        """A small page of the web listener, over a connection of its own."""
+        return self._get("web", "/healthz")
+
+    def _get(self, listener: str, path: str) -> str:
+        port = self.ports[listener]
+        peer = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S, source_address=(HERE, 0))
         try:
-            peer.request("GET", "/metrics")
+            peer.request("GET", path)
             answer = peer.getresponse()
             assert answer.status == 200
             return answer.read().decode()
@@ -238,6 +251,7 @@ class Target:
                 assert not self.running.ended(), f"the daemon ended:\n{self.running.said[-4000:]}"
                 assert attack is None or not attack.ended(), f"the attack ended early:\n{attack.said}"
                 figures.scrapes.append(_timed(self.scrape))
+                figures.pages.append(_timed(self.page))
                 figures.checks.append(_timed(self.check))
                 figures.enforced.append(self.enforce())
                 figures.rss = max(figures.rss, self.rss())
@@ -284,7 +298,7 @@ grpc:
   health_address: 127.0.0.1:0
 {grpc}
 metrics: {{address: "127.0.0.1:0"}}
-web: {{address: ""}}
+web: {{address: "127.0.0.1:0"}}
 debug: {{address: {directory}/debug.sock}}
 plugins:
   io.holdfast.placement.v1.rules:
@@ -298,7 +312,12 @@ plugins:
 """
 
 
-LISTENERS = {"metrics": "metrics endpoint", "health": "health endpoint", "tcp": "TCP grpc endpoint"}
+LISTENERS = {
+    "metrics": "metrics endpoint",
+    "web": "web endpoint",
+    "health": "health endpoint",
+    "tcp": "TCP grpc endpoint",
+}
 
 
 @contextmanager

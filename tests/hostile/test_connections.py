@@ -133,6 +133,27 @@ def test_calls_without_end_of_one_peer_take_a_limited_share_of_the_time(target, 
     target.pauses(listener)
 
 
+@pytest.mark.parametrize(
+    ("connections", "kind", "path"),
+    [(1500, "anew", "/"), (1500, "ask-reset", "/"), (16, "kept", "/process?pid=1"), (16, "pipelined", "/healthz")],
+)
+def test_requests_to_the_web_listener_take_a_limited_share_of_the_time(target, attack, connections, kind, path):
+    figures = target.survives(attack("http", ELSEWHERE, target.ports["web"], connections, kind, path))
+    assert figures.daemon_share < PEERS_SHARE, figures
+
+
+@pytest.mark.parametrize(
+    ("connections", "kind"),
+    [
+        *[(1500, kind) for kind in ("anew", "leave", "reset")],
+        *[(16, kind) for kind in ("kept", "lines", "gzip", "put", "bytes", "refused", "unread")],
+    ],
+)
+def test_requests_to_the_metrics_listener_take_a_limited_share_of_the_time(target, attack, connections, kind):
+    figures = target.survives(attack("http", ELSEWHERE, target.ports["metrics"], connections, kind, "/metrics"))
+    assert figures.daemon_share < PEERS_SHARE, figures
+
+
 def test_requests_that_are_almost_sent_do_not_fill_the_memory(target, attack):
     target.survives(attack("requests", target.ports["tcp"], 64, 16 << 20))
 

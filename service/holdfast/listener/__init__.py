@@ -5,5 +5,6 @@
 - `front`, `acceptor`, `connections`, `peer`, `descriptors`: connections, and what peers may take of the daemon
 - `rounds`, `client_frames`, `shares`: how many connections come to a gRPC server, and what a peer's calls may cost
 - `http`: HTTP
+- `turns`: how much of the loop the peers of an HTTP listener take, and which is read next
 - `ttrpc_layer`: the layer of `rpc` around ttrpc
 """

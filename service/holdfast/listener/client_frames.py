@@ -15,15 +15,8 @@ With TLS the bytes are counted, as nothing else can be seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
-
-class Share(NamedTuple):
-    """Most that one peer may take at once, and per second."""
-
-    burst: float
-    rate: float
-
+from holdfast.listener.shares import Share
 
 CUT_CALLS = Share(256, 4)  # calls; less than 3 MiB an hour are lost
 WORK = Share(1024, 256)  # in calls: about a tenth of a processor

@@ -45,6 +45,7 @@ class ConnectionMetrics:
         self._tables.append(table)
         for reason in (PEER, LISTENER, SILENT, CUT_CALLS):  # from the start: the first of each is an increase, too
             self.closed.labels(table.listener, reason)
+        self.pauses.labels(table.listener)
 
     def _open(self) -> list[tuple[tuple[str, ...], float]]:
         counts: dict[str, int] = {}
@@ -152,6 +153,10 @@ class Connections:
                 number=self._unlogged,
             )
             self._unlogged = 0
+
+    def paused(self) -> None:
+        """Count that a read was put off."""
+        self._metrics.pauses.inc(self.listener)
 
     def end_quiet(self, longer_than_s: float) -> None:
         """Close the connections that were quiet for longer than ``longer_than_s``."""

@@ -72,8 +72,6 @@ class Front:
         self._changed = asyncio.Event()
         self.frames = frames
         self.cut_calls, self.work = Shares(*client_frames.CUT_CALLS), Shares(*client_frames.WORK)
-        self._pauses = metrics.pauses
-        self._pauses.labels(listener)  # from the start: the first is an increase, too
         self._paused: dict[str, dict[_Way, None]] = {}  # of each peer, the way whose turn is next comes first
         self._rounds: Rounds[_Relay] = Rounds(bounds[0], self.cut_calls.exceeded)
         self._round_began = monotonic()
@@ -117,7 +115,7 @@ class Front:
 
     def pause(self, peer: str, way: _Way) -> None:
         """Let a connection wait for its turn: its peer is beyond its share of the daemon's work."""
-        self._pauses.inc(self.speaking.listener)
+        self.speaking.paused()
         if peer not in self._paused:
             self._paused[peer] = {}
             self.loop.call_later(self.work.wait_s(peer), self._give_turn, peer)

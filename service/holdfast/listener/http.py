@@ -3,7 +3,8 @@
 It serves GET and PUT on a table of paths, one request at a time.
 
 h11 has the protocol (RFC 9112), without I/O; what follows bounds it: header and body size, time for a request,
-connections (`connections`: the quietest is closed for a new one, so that silent peers do not keep a scraper out). A web
+connections (`connections`: the quietest is closed for a new one, so that silent peers do not keep a scraper out), and
+the loop's time (`turns`: nothing is read of a peer beyond its share, so sockets are read without a transport). A web
 framework would cost more memory than the rest of the daemon's listeners together. Left out on purpose: chunked requests
 (64 KiB in chunks of a byte take h11 0.35 s), ranges, and TLS (a metrics endpoint that needs it has a proxy in front).
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import zlib
-from collections.abc import Awaitable, Callable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from time import monotonic, thread_time
 from urllib.parse import parse_qsl, urlsplit
@@ -25,6 +26,7 @@ from holdfast import log
 from holdfast.errors import HoldfastError
 from holdfast.listener.acceptor import Acceptor
 from holdfast.listener.connections import Connections, TrackedConnection
+from holdfast.listener.turns import Turns
 
 LOG = log.named(__name__)
 MAX_HEAD = 16 << 10
@@ -32,13 +34,11 @@ MAX_BODY = 64 << 10
 READ = 2 << 10  # bytes at a time; a head may exceed MAX_HEAD by one read
 SILENT_S = 10.0  # from accept(2) to the first byte
 REQUEST_S = 10.0  # from the first byte to the last one read; and for the peer to read the answer
-PEER_SHARE = 10  # a peer that keeps asking gets one part in this many of the time
-BURST_S = 1.0  # unused time that a peer may use at once: a tenth of a second of answers
-MAX_TURNS = 1024  # peers whose turn is remembered
 IDLE_S = 120.0  # a scraper keeps its connection between scrapes
 LINGER_S = 1.0  # for a refused client to stop sending: closing with unread bytes would discard the refusal
 GZIP_FROM = 1400  # bytes; less fits one packet anyway
 GZIP_IN_THREAD_FROM = 64 << 10  # bytes; zlib releases the interpreter while it works
+ELSEWHERE_MS = 5.0  # charged at most where an answer comes from a thread: to explain a process takes one 2 ms
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed",
             413: "Content Too Large", 431: "Request Header Fields Too Large", 500: "Internal Server Error",
@@ -112,26 +112,33 @@ def _wants_openmetrics(accepted: str) -> bool:
 
 
 class _Channel:
-    """One connection: h11's state of it, and its streams."""
+    """One connection: h11's state of it, and its socket."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
+    def __init__(self, client: socket.socket, peer: str, turns: Turns) -> None:
+        self._client, self._peer, self._turns = client, peer, turns
+        with suppress(OSError):  # a unix socket has no such option, and the peer may have left
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._loop = asyncio.get_running_loop()
         self._wire = h11.Connection(h11.SERVER, MAX_HEAD)
         self._bodiless = False  # the answer to a HEAD
-        self.parsing_s = 0.0  # CPU time that the latest request took: 7 ms for a head of 4,000 lines
 
     async def begun(self, wait_s: float) -> bool:
-        """Wait for the first bytes of a request; return whether there are any."""
-        if not self._wire.trailing_data[0]:
-            async with asyncio.timeout(wait_s):
-                data = await self._reader.read(READ)
-            self._wire.receive_data(data)
-            return bool(data)
+        """Wait for the first bytes of a request, then for the peer's turn; return whether there are any.
+
+        One read comes before the turn, so that the end of a kept connection is seen at once, and its place is free.
+        """
+        async with asyncio.timeout(wait_s):
+            if not self._wire.trailing_data[0]:
+                data = await self._loop.sock_recv(self._client, READ)
+                if not data:
+                    return False
+                self._wire.receive_data(data)
+            await self._turns.wait(self._peer)
         return True
 
     async def request(self) -> Request:
         """Read one request. Raises Refused."""
-        self.parsing_s, self._bodiless = 0.0, False
+        self._bodiless = False
         head = await self._event()
         assert isinstance(head, h11.Request)
         self._bodiless = head.method == b"HEAD"
@@ -166,19 +173,15 @@ class _Channel:
         """Write the answer to ``request``, if one was read; return whether another may follow."""
         headers, body = [("Content-Type", response.content_type)], response.body
         if request is not None and request.gzip and len(body) >= GZIP_FROM:
-            small = len(body) < GZIP_IN_THREAD_FROM
-            body = _gzipped(body) if small else await asyncio.to_thread(_gzipped, body)
+            body = await self._packed(body)
             headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
         headers += response.headers
         if response.allow:
             headers.append(("Allow", response.allow))
         headers += [("Content-Length", str(len(body))), ("Connection", "close" if request is None else "keep-alive")]
-        self._write(h11.Response(status_code=response.status, headers=headers, reason=_REASONS[response.status]))
-        if not self._bodiless:
-            self._write(h11.Data(data=body))
-        self._write(h11.EndOfMessage())
+        head = h11.Response(status_code=response.status, headers=headers, reason=_REASONS[response.status])
         async with asyncio.timeout(REQUEST_S):
-            await self._writer.drain()
+            await self._write(head, *([] if self._bodiless else [h11.Data(data=body)]), h11.EndOfMessage())
         if self._wire.our_state is not h11.DONE:
             return False
         self._wire.start_next_cycle()
@@ -186,19 +189,26 @@ class _Channel:
 
     async def refuse(self, response: Response) -> None:
         """Answer what is no request; the peer may stop sending before the connection is closed."""
-        with suppress(TimeoutError, ConnectionError):
+        with suppress(TimeoutError, OSError):
             await self.send(response)
-            self._writer.write_eof()
+            self._client.shutdown(socket.SHUT_WR)
             async with asyncio.timeout(LINGER_S):
-                while await self._reader.read(MAX_HEAD):
+                while await self._read():
                     pass
+
+    async def _packed(self, body: bytes) -> bytes:
+        if len(body) < GZIP_IN_THREAD_FROM:
+            return _gzipped(body)[0]
+        packed, took_s = await asyncio.to_thread(_gzipped, body)
+        self._turns.took(self._peer, took_s * 1000)
+        return packed
 
     async def _event(self) -> h11.Event:
         try:
-            while (event := self._next_event()) is h11.NEED_DATA:
+            while (event := self._wire.next_event()) is h11.NEED_DATA:
                 if self._wire.they_are_waiting_for_100_continue:
-                    self._write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
-                data = await self._reader.read(READ)
+                    await self._write(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue"))
+                data = await self._read()
                 if not data:
                     raise ConnectionResetError
                 self._wire.receive_data(data)
@@ -210,15 +220,13 @@ class _Channel:
         assert isinstance(event, h11.Event)
         return event
 
-    def _next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        began = thread_time()
-        try:
-            return self._wire.next_event()
-        finally:
-            self.parsing_s += thread_time() - began
+    async def _read(self) -> bytes:
+        await self._turns.wait(self._peer)
+        return await self._loop.sock_recv(self._client, READ)
 
-    def _write(self, event: h11.Event) -> None:
-        self._writer.write(self._wire.send(event) or b"")
+    async def _write(self, *events: h11.Event) -> None:
+        """Hand the events to the kernel."""
+        await self._loop.sock_sendall(self._client, b"".join(self._wire.send(event) or b"" for event in events))
 
 
 class HttpServer:
@@ -228,8 +236,7 @@ class HttpServer:
         self._routes, self._connections, self._guard = routes, connections, guard
         self._open: set[asyncio.Task[None]] = set()
         self._acceptor: Acceptor | None = None
-        self._answer_s = 0.0  # mean of recent answers, so that no peer pays in full for one slow answer (an import)
-        self._turns: dict[Hashable, float] = {}  # when each peer is answered next
+        self._turns = Turns(connections.paused)
 
     def start(self, sock: socket.socket) -> None:
         """Serve on ``sock``, which the server then owns."""
@@ -248,6 +255,7 @@ class HttpServer:
         def cut() -> None:
             task.cancel()
 
+        self._turns.accepted(peer)
         place = self._connections.admit(peer, cut)
         if place is None:
             client.close()
@@ -255,55 +263,37 @@ class HttpServer:
 
         def ended(task: asyncio.Task[None]) -> None:
             place.leave()
-            client.close()  # where it was cut before its first step
+            client.close()
             self._open.discard(task)
 
-        task = asyncio.get_running_loop().create_task(self._connection(client, place), name="http connection")
+        task = asyncio.get_running_loop().create_task(self._connection(client, peer, place), name="http connection")
         task.add_done_callback(ended)
         self._open.add(task)
 
-    async def _connection(self, client: socket.socket, place: TrackedConnection) -> None:
-        reader, writer = await asyncio.open_connection(sock=client, limit=MAX_HEAD)
-        writer.transport.set_write_buffer_limits(0)  # a drained writer has nothing left that its close would wait for
-        channel = _Channel(reader, writer)
+    async def _connection(self, client: socket.socket, peer: str, place: TrackedConnection) -> None:
+        await self._turns.charged(peer, self._serve(_Channel(client, peer, self._turns), peer, place))
+
+    async def _serve(self, channel: _Channel, peer: str, place: TrackedConnection) -> None:
+        """Serve one request after another."""
+        wait_s = SILENT_S
         try:
-            await self._serve(channel, place)
+            async with asyncio.timeout(SILENT_S):
+                await self._turns.wait(peer)
+            while await channel.begun(wait_s):
+                place.touch()
+                async with asyncio.timeout(REQUEST_S):
+                    request = await channel.request()
+                if self._guard is not None:
+                    self._guard(request)
+                if not await channel.send(await self._answer(request, peer), request):
+                    return
+                wait_s = IDLE_S
         except RequestRefused as refused:
             await channel.refuse(refused.response)
-        except (TimeoutError, ConnectionError):
+        except (TimeoutError, OSError):
             pass  # the peer went away, sends nothing or reads nothing: it cannot be answered
-        finally:
-            writer.transport.abort()
 
-    async def _serve(self, channel: _Channel, place: TrackedConnection) -> None:
-        """Serve one request after another. Raises Refused."""
-        wait_s = SILENT_S
-        while await channel.begun(wait_s):
-            place.touch()
-            async with asyncio.timeout(REQUEST_S):
-                request = await channel.request()
-            if self._guard is not None:
-                self._guard(request)
-            await self._turn(place.peer, channel.parsing_s)
-            began = thread_time()  # CPU time, not wall time: a scraper must not pay for other work on this machine
-            response = await self._answer(request)
-            self._answer_s += (thread_time() - began - self._answer_s) / 8
-            if not await channel.send(response, request):
-                return
-            wait_s = IDLE_S
-
-    async def _turn(self, peer: Hashable, parsing_s: float) -> None:
-        """Wait until this peer may be answered again, so that its requests take a bounded share of the loop."""
-        now = monotonic()
-        turn = max(now - BURST_S, self._turns.get(peer, 0.0))
-        if turn - now > REQUEST_S:
-            raise TimeoutError
-        if len(self._turns) > MAX_TURNS:
-            self._turns = {other: at for other, at in self._turns.items() if at > now - BURST_S}
-        self._turns[peer] = turn + (parsing_s + self._answer_s) * PEER_SHARE
-        await asyncio.sleep(max(0.0, turn - now))
-
-    async def _answer(self, request: Request) -> Response:
+    async def _answer(self, request: Request, peer: str) -> Response:
         route = self._routes.get(("GET" if request.method == "HEAD" else request.method, request.path))
         if route is None:
             allowed = sorted(method for method, path in self._routes if path == request.path)
@@ -312,7 +302,13 @@ class HttpServer:
             return Response(b"method not allowed\n", 405, allow=", ".join(allowed))
         try:
             answer = route(request)
-            return answer if isinstance(answer, Response) else await answer
+            if isinstance(answer, Response):
+                return answer
+            began = monotonic() - thread_time()
+            response = await answer
+            elsewhere_s = monotonic() - thread_time() - began
+            self._turns.took(peer, min(max(0.0, elsewhere_s * 1000), ELSEWHERE_MS))
+            return response
         except HoldfastError as error:
             return Response(f"{error}\n".encode(errors="replace"), 400)
         except Exception as error:  # a route that breaks must not take the listener with it
@@ -320,6 +316,9 @@ class HttpServer:
             return Response(b"internal error\n", 500)
 
 
-def _gzipped(body: bytes) -> bytes:
+def _gzipped(body: bytes) -> tuple[bytes, float]:
+    """Return ``body`` packed, and the CPU time that it took in seconds."""
+    began = thread_time()
     packer = zlib.compressobj(1, zlib.DEFLATED, 31)  # 31: gzip's own header
-    return packer.compress(body) + packer.flush()
+    packed = packer.compress(body) + packer.flush()
+    return packed, thread_time() - began

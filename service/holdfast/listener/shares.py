@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from time import monotonic
+from typing import NamedTuple
 
 MOST_PEERS = 1024
+
+
+class Share(NamedTuple):
+    """Most that one peer may take at once, and per second."""
+
+    burst: float
+    rate: float
 
 
 class Shares:
     """How much each peer has taken, less its share since. It does no I/O."""
 
-    def __init__(self, burst: float, rate: float, now: Callable[[], float] = monotonic) -> None:
-        """``burst``: a peer may take so much at once; ``rate``: and per second."""
-        self.burst, self.rate = burst, rate
+    def __init__(self, burst: float, rate: float, now: Callable[[], float] = monotonic, most: float = inf) -> None:
+        """``burst``: a peer may take so much at once; ``rate``: and per second; what is above ``most`` is forgotten."""
+        self.burst, self.rate, self.most = burst, rate, most
         self._now = now
         self._peers: dict[str, tuple[float, float]] = {}  # taken, and at which time; the one that took last comes last
 
@@ -22,7 +31,7 @@ class Shares:
         if not number:
             return
         now = self._now()
-        taken = self._left(peer, now) + number
+        taken = min(self.most, self._left(peer, now) + number)
         self._peers.pop(peer, None)
         self._peers[peer] = (taken, now)
         if len(self._peers) > MOST_PEERS:

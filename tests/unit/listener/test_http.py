@@ -14,9 +14,11 @@ import pytest
 from holdfast import log
 from holdfast.errors import ConfigError
 from holdfast.listener import http as ours
+from holdfast.listener import turns
 from holdfast.listener.connections import ConnectionMetrics, Connections
 from holdfast.listener.descriptors import ConnectionBound
 from holdfast.listener.http import HttpServer, Request, Response
+from holdfast.listener.shares import Share
 from holdfast.metrics import CONTENT_TYPE, OPENMETRICS_TYPE, Counter, Registry
 from holdfast.plugins.servers.pages import debug_routes, guard_address, metrics_routes
 from hypothesis import given, settings
@@ -311,7 +313,8 @@ async def test_a_refused_head_has_no_body_either():
     assert answer.endswith(b"\r\nConnection: close\r\n\r\n")
 
 
-async def test_a_head_that_takes_long_to_parse_is_paid_for_by_its_peer():
+async def test_a_head_that_takes_long_to_parse_is_paid_for_by_its_peer(monkeypatch):
+    monkeypatch.setattr(turns, "PEER", Share(10, 100))
     head = b"GET /hello HTTP/1.1\r\nHost: x\r\n" + b"a:\r\n" * 3000
     async with serving() as (_, talk):
         cpu_s, began = time.thread_time(), time.monotonic()
@@ -341,7 +344,8 @@ async def test_an_answer_that_is_never_read_is_given_up_with_its_connection(monk
     assert got < 32 << 20, "of the answer, what was in the kernel's buffers"
 
 
-async def test_a_peer_that_asks_on_and_on_gets_a_share_of_the_time_and_all_its_answers():
+async def test_a_peer_that_asks_on_and_on_gets_a_share_of_the_time_and_all_its_answers(monkeypatch):
+    monkeypatch.setattr(turns, "PEER", Share(10, 100))
     busy_s = 0.0
 
     def slow(request: Request) -> Response:
@@ -352,11 +356,14 @@ async def test_a_peer_that_asks_on_and_on_gets_a_share_of_the_time_and_all_its_a
         busy_s += time.thread_time() - began
         return Response(b"slow\n")
 
-    async with serving({("GET", "/slow"): slow}) as (_, talk):
+    metrics = ConnectionMetrics()
+    connections = Connections("metrics", ROOMY, metrics)
+    async with serving({("GET", "/slow"): slow}, connections=connections) as (_, talk):
         began = time.monotonic()
         asking = asked("/slow").replace(b"Connection: close\r\n", b"") * 49 + asked("/slow")
         assert (await talk(asking)).count(b"slow\n") == 50
         assert busy_s < (time.monotonic() - began) / 4
+    assert metrics.pauses.labels("metrics").value > 0
 
 
 async def test_closing_cuts_a_connection_that_is_kept_open():
