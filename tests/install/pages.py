@@ -48,7 +48,7 @@ def form(text: str, rules: Sequence[str], names: Sequence[str]) -> Form:
         text = text.replace(name, kind)
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", text)
     text = re.sub(r"-?\d+(?:\.\d+)?(?: [KMG]iB| m?s(?!\w))?", "N", text)
-    text = re.sub(r"(?<=next victim: )\S+ \(N\)", "NAME", text)  # that of the whole machine
+    text = re.sub(r"(?<=next victim: ).+", "NAME", text)  # that of the whole machine, perhaps in a pod
     heads, labels, sentences = set(), set(), set()
     for line in text.splitlines():
         fields = re.split(r" {2,}", line.strip())
