@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.conftest import QUICK
 from tests.cluster.kit import becomes, greedy
+from tests.install.pages import block
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def killed(namespace, name):
     return victim
 
 
+def described(namespace, name):
+    """What the command of docs/pods.md prints."""
+    (command,) = block("docs/pods.md", "kubectl describe pod").commands
+    words = command.replace("pg-0", name).replace("-n db", f"-n {namespace.name}")
+    return namespace.cluster.run(["bash", "-euo", "pipefail", "-c", words]).stdout
+
+
 def events(namespace, name):
     selector = f"--field-selector=reason=OOMKilled,involvedObject.name={name}"
     return namespace.items("events", selector)
@@ -44,7 +52,8 @@ def test_a_kill_in_a_pod_is_an_event_on_it_and_a_restarted_daemon_tells_it_no_mo
     (event,) = events(namespace, "victim")
     assert event["involvedObject"]["uid"] == victim.uid
     assert event["source"] == {"component": "holdfast", "host": "node-1"}
-    said = re.sub(r"\s+", " ", namespace.kubectl("describe", "pod", "victim"))
+    said = re.sub(r"\s+", " ", described(namespace, "victim"))
+    assert "Type Reason Age From Message" in said
     assert "Warning OOMKilled" in said
     found = re.search(
         r"Process dd \(pid \d+, not the container's first process\) in container main was OOM-killed", said

@@ -52,7 +52,8 @@ def test_installed_switched_on_and_removed_by_the_page(shell, uninstalled):
     assert "Nothing was written" in shell(install)
     (before,) = uninstalled.daemons()
     assert "Phase:          Succeeded" in shell(switch_on)
-    uninstalled.touch()  # the page has it under "Change rules"
+    (at_once,) = commands(OPERATIONS, "## Change rules")
+    assert "annotated" in shell(at_once)
     becomes(True, lambda: "builtin_rules: all" in config(uninstalled) and "dry_run: false" in config(uninstalled))
     (after,) = uninstalled.daemons()
     assert after["metadata"]["uid"] == before["metadata"]["uid"]

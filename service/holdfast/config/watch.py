@@ -8,6 +8,8 @@ Rules, learnt from what the kubelet and editors do (https://man7.org/linux/man-p
 - Events come in bursts; the check follows when a directory has been quiet for a moment, or a second after the first
   event.
 - Watches run out on busy nodes, and network file systems send no events: hence the check every ten seconds.
+- A check without events may come while a file is being written: a change counts when it has not changed further for a
+  moment.
 """
 
 from __future__ import annotations
@@ -50,14 +52,26 @@ async def changes(
     wanted = patterns if callable(patterns) else lambda: fixed
     with Watcher(wanted()) as watcher:
         before = since if since is not None else fingerprint(watcher.patterns)
+        is_quiet = False
         while True:
             watcher.follow(wanted())
             now = fingerprint(watcher.patterns)
             if now != before:
-                before = now
+                before = now if is_quiet else await _at_rest(watcher.patterns, now)
+                is_quiet = False
                 yield
                 continue
-            await watcher.wait(poll_s)
+            is_quiet = await watcher.wait(poll_s)
+
+
+async def _at_rest(patterns: Iterable[str], now: Fingerprint) -> Fingerprint:
+    """Return the version that stays for a moment, or the one after a second."""
+    for _ in range(round(LATEST_S / QUIET_S)):
+        await asyncio.sleep(QUIET_S)
+        before, now = now, fingerprint(patterns)
+        if now == before:
+            break
+    return now
 
 
 def directories(patterns: Iterable[str]) -> dict[str, set[str]]:
@@ -140,15 +154,15 @@ class Watcher:
         self.patterns = tuple(patterns)
         self._watch()
 
-    async def wait(self, poll_s: float) -> None:
-        """Return after events and a quiet moment, or after ``poll_s`` without any."""
+    async def wait(self, poll_s: float) -> bool:
+        """Return True after events and a quiet moment, False after ``poll_s`` without any."""
         try:
             async with asyncio.timeout(poll_s):
                 await self._touched.wait()
         except TimeoutError:
-            pass
-        else:
-            await self._settle()
+            return False
+        await self._settle()
+        return True
 
     async def _settle(self) -> None:
         latest = self._loop.time() + LATEST_S

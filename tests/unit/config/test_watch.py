@@ -49,6 +49,18 @@ async def told(seen):
         return await seen.get()
 
 
+async def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path):
+    """As an editor or `cat >` writes it: the first check finds it empty."""
+    path = tmp_path / "config.yaml"
+    path.write_text("dry_run: true")
+    since = fingerprint([str(path)])
+    path.write_text("")
+    asyncio.get_running_loop().call_later(watch.QUIET_S / 2, path.write_text, "dry_run: false")
+    async with aclosing(changes([str(path)], since, poll_s=LONG_S)) as found:
+        await anext(found)
+        assert path.read_text() == "dry_run: false"
+
+
 async def test_every_swap_of_a_configmap_is_told_not_only_the_first(tmp_path):
     publish(tmp_path, 1, "a")
     async with watching(tmp_path / "config.yaml") as seen:

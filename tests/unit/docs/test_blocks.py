@@ -55,6 +55,8 @@ RUN = {
     ("docs/operations.md", "apt install"): "tests/install/test_release.py",
     ("docs/operations.md", "python3 -m venv"): "tests/install/test_systemd.py",
     ("docs/operations.md", "kubectl -n holdfast get pods"): "tests/cluster/test_pages.py",
+    ("docs/operations.md", "kubectl -n holdfast annotate pods"): "tests/cluster/test_pages.py",
+    ("docs/pods.md", "kubectl describe pod"): "tests/cluster/test_kill_events.py",
     ("helm/holdfast/README.md", "kubectl create namespace"): "tests/install/test_kubernetes.py",
     ("examples/README.md", "holdfast preview"): "tests/unit/docs/test_blocks.py",
 }
@@ -63,8 +65,6 @@ NOT_RUN = {
     ("README.md", "holdfast preview"): "`make recording` types it in a virtual machine and writes down what it prints",
     ("README.md", "make test"): "it is what runs this test",
     ("docs/operations.md", "docker run"): "it needs docker and the published image",
-    ("docs/operations.md", "kubectl -n holdfast annotate pods"): "tests/cluster annotates its pods the same way",
-    ("docs/pods.md", "kubectl describe pod"): "it needs an API server; tests/peers/test_kill_events.py checks the text",
 }
 
 
