@@ -38,11 +38,6 @@ class CpuShare:
             self._rest(min(self._rest_s, -self._saved_s * self._parts))
 
     @property
-    def taken_s(self) -> float:
-        """Seconds of a processor that the present piece has taken."""
-        return self._spent() - self._began
-
-    @property
     def is_over(self) -> bool:
         """Whether the present piece took all that was saved."""
-        return self.taken_s > self._saved_s
+        return self._spent() - self._began > self._saved_s

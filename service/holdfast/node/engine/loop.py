@@ -362,7 +362,6 @@ class Loop:
         It ends after `FLOOD` batches, or when the share of the processor is used up.
         """
         on_event, allows, performer = self.examiner.on_event, self._limits.of_event.allows, self.examiner.performer
-        at_first = performer.examined
         for _ in range(FLOOD):
             try:
                 events = self.feed.read()
@@ -373,11 +372,11 @@ class Loop:
             now = time.monotonic()
             for event in events:
                 if allows(event.parent or event.pid, now):  # a fork is made by the parent
-                    before = performer.examined
+                    before, began_s = performer.examined, time.thread_time()
                     on_event(event.pid, event.at_ns)
                     looks = performer.examined - before
                     if looks >= MANY:
-                        took_s = self._serving.taken_s * looks / (performer.examined - at_first)
+                        took_s = time.thread_time() - began_s  # its own: others of this turn may cost more
                         self._limits.cost.note(event.pid, looks, took_s, time.monotonic())
             if performer.followed_changed:
                 self.follow()
